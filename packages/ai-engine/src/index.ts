@@ -1,0 +1,11 @@
+export * from "./chat.ts";
+export type { CircuitOptions, CircuitState } from "./circuit-breaker.ts";
+export { type CreateProvidersOptions, createProviders } from "./create-providers.ts";
+export * from "./embeddings.ts";
+export * from "./engine.ts";
+export * from "./provider.ts";
+export { createOpenAiProvider, type OpenAiProviderOptions } from "./providers/openai/index.ts";
+export * from "./providers-config.ts";
+export { parseProviders, readProvidersFile } from "./providers-file.ts";
+export { costUsd, type ModelPrice, type TokenUsage, toEmbeddingUsage, toTokenUsage } from "./usage.ts";
+export * from "./model-store.ts";

@@ -1,0 +1,203 @@
+// Any upstream that speaks OpenAI's HTTP API: OpenAI itself, vLLM, Ollama, LiteLLM and others.
+import { EctusError, type Logger } from "@ectus/core";
+import { Pool } from "undici";
+import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "../../chat.ts";
+import type { EmbeddingsResponse } from "../../embeddings.ts";
+import type { CallOptions, Provider } from "../../provider.ts";
+import { ChatStream } from "./chat-stream.ts";
+import { ConnectionFailure, exchange, type Flow } from "./exchange.ts";
+import { answerFailure, createMask, upstreamMessage } from "./failures.ts";
+import { type Attempt, type RetryPolicy, withRetries } from "./retry.ts";
+
+/** Bytes of an answer that is not streamed; embeddings of 2,048 inputs with 3,072 numbers each take about 140 MB. */
+const maxAnswerBytes = 192 * 1024 * 1024;
+const maxErrorBytes = 1024 * 1024;
+/** Shorter than the idle time after which common load balancers close (60 s and more), so few requests meet a reset. */
+const keepAliveMs = 30_000;
+const connectTimeoutMs = 10_000;
+const maxRetryTimeMs = 5000;
+const retriedStatuses = new Set([429, 502, 503, 504]);
+
+export interface OpenAiProviderOptions {
+  readonly name: string;
+  /** With the version's path, as in `https://api.openai.com/v1`. */
+  readonly baseUrl: string;
+  readonly apiKey?: string | undefined;
+  /** Sent with every request. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Until the whole answer; of a stream, until its headers. */
+  readonly timeoutMs: number;
+  /** Silence within a stream that is being read, and before its first chunk. */
+  readonly streamIdleTimeoutMs: number;
+  /** Tries after the first one, where nothing has been given to the caller. */
+  readonly retries: number;
+  readonly log: Logger;
+  readonly now?: () => number;
+  /** From 0 to 1; jitters the waits between tries. */
+  readonly random?: () => number;
+}
+
+/**
+ * A provider over HTTP with kept-alive connections. How many calls run at a time is bounded by the engine, so the
+ * pool makes a connection for each that runs.
+ *
+ * `store` and `metadata` are kept by this platform and not sent on, so that no upstream keeps what a tenant asked
+ * this platform to keep.
+ */
+export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
+  const { name, timeoutMs, streamIdleTimeoutMs, log, now = Date.now, random = Math.random } = options;
+  const url = new URL(options.baseUrl);
+  const basePath = url.pathname.replace(/\/+$/, "");
+  const chatPath = `${basePath}/chat/completions`;
+  const embeddingsPath = `${basePath}/embeddings`;
+  const pool = new Pool(url.origin, {
+    connections: null,
+    pipelining: 1,
+    allowH2: false,
+    keepAliveTimeout: keepAliveMs,
+    connect: { timeout: Math.min(connectTimeoutMs, timeoutMs) },
+  });
+  const baseHeaders = requestHeaders(options);
+  const mask = createMask([options.apiKey ?? "", ...Object.values(options.headers ?? {})]);
+  const policy: RetryPolicy = {
+    retries: options.retries,
+    withinMs: Math.min(maxRetryTimeMs, timeoutMs),
+    random,
+    now,
+  };
+
+  function logRetry(error: EctusError, delayMs: number): void {
+    log.warn(
+      { provider: name, code: error.code, delayMs: Math.round(delayMs) },
+      "upstream call is tried again",
+    );
+  }
+
+  async function send(
+    path: string,
+    body: string,
+    call: CallOptions,
+    openSink?: (flow: Flow) => ChatStream,
+  ): Promise<Attempt<string>> {
+    try {
+      const answer = await exchange(pool, {
+        provider: name,
+        path,
+        headers: callHeaders(baseHeaders, call.correlationId),
+        body,
+        signal: call.signal,
+        timeoutMs,
+        idleTimeoutMs: streamIdleTimeoutMs,
+        maxAnswerBytes: openSink === undefined ? maxAnswerBytes : maxErrorBytes,
+        ...(openSink === undefined ? {} : { openSink }),
+      });
+      if (answer.status === 200) return { ok: true, value: answer.body };
+      const error = answerFailure(name, answer, mask, now);
+      return { ok: false, error, retryable: retriedStatuses.has(answer.status) };
+    } catch (error) {
+      if (error instanceof ConnectionFailure) {
+        const failure = new EctusError(
+          "upstream_error",
+          { provider: name, reason: error.message },
+          { cause: error.cause },
+        );
+        return { ok: false, error: failure, retryable: true };
+      }
+      throw error;
+    }
+  }
+
+  async function callJson<T>(
+    path: string,
+    request: object,
+    call: CallOptions,
+    isAnswer: (value: unknown) => value is T,
+    what: string,
+  ): Promise<T> {
+    const body = JSON.stringify(request);
+    const text = await withRetries(policy, call.signal, () => send(path, body, call), logRetry);
+    let value: unknown;
+    try {
+      value = JSON.parse(text);
+    } catch (cause) {
+      throw new EctusError(
+        "upstream_error",
+        { provider: name, reason: "its answer is not valid JSON" },
+        { cause },
+      );
+    }
+    if (isAnswer(value)) return value;
+    const { message } = upstreamMessage(text, mask);
+    throw new EctusError(
+      "upstream_error",
+      { provider: name, reason: `its answer is no ${what}` },
+      message === undefined ? undefined : { cause: new Error(message) },
+    );
+  }
+
+  return {
+    name,
+    chat(request, call) {
+      return callJson(chatPath, plainBody(request), call, isChatCompletion, "chat completion");
+    },
+    async streamChat(request, call) {
+      const body = JSON.stringify(streamBody(request));
+      let stream: ChatStream | undefined;
+      const openSink = (flow: Flow): ChatStream => {
+        stream = new ChatStream({ provider: name, choices: request.n ?? 1, flow, mask });
+        return stream;
+      };
+      await withRetries(policy, call.signal, () => send(chatPath, body, call, openSink), logRetry);
+      if (stream === undefined)
+        throw new EctusError("upstream_error", {
+          provider: name,
+          reason: "it did not answer with an event stream",
+        });
+      await stream.waitForFirst();
+      return stream as AsyncIterable<ChatCompletionChunk>;
+    },
+    embed(request, call) {
+      return callJson(embeddingsPath, request, call, isEmbeddingsResponse, "list of embeddings");
+    },
+    async close() {
+      await pool.destroy();
+    },
+  };
+}
+
+function plainBody(request: ChatRequest): object {
+  return { ...request, stream: undefined, stream_options: undefined, store: undefined, metadata: undefined };
+}
+
+// Usage is always asked for, since the platform bills by it; web-api hides it from a client that did not ask.
+function streamBody(request: ChatRequest): object {
+  return {
+    ...request,
+    stream: true,
+    stream_options: { ...request.stream_options, include_usage: true },
+    store: undefined,
+    metadata: undefined,
+  };
+}
+
+function requestHeaders({ apiKey, headers = {} }: OpenAiProviderOptions): string[] {
+  const list = ["content-type", "application/json"];
+  if (apiKey !== undefined && apiKey !== "") list.push("authorization", `Bearer ${apiKey}`);
+  for (const [name, value] of Object.entries(headers)) list.push(name.toLowerCase(), value);
+  return list;
+}
+
+function callHeaders(base: string[], correlationId: string | undefined): string[] {
+  // undici refuses the whole request for a header that is not valid; an id that is not is left out.
+  return correlationId === undefined || !/^[\x21-\x7e]{1,200}$/.test(correlationId)
+    ? base
+    : [...base, "x-request-id", correlationId];
+}
+
+function isChatCompletion(value: unknown): value is ChatCompletion {
+  return typeof value === "object" && value !== null && Array.isArray((value as ChatCompletion).choices);
+}
+
+function isEmbeddingsResponse(value: unknown): value is EmbeddingsResponse {
+  return typeof value === "object" && value !== null && Array.isArray((value as EmbeddingsResponse).data);
+}

@@ -1,0 +1,78 @@
+// What an instance does on a schedule.
+import {
+  type Database,
+  existingFiles,
+  type JobDefinition,
+  listTenants,
+  reclaimLeases,
+} from "@ectus/database";
+import type { BlobStorage } from "@ectus/storage";
+
+// An upload writes its contents first and its row after; what is older than this and has no row never gets one.
+const unfinishedAfterMs = 60 * 60_000;
+const batchSize = 500;
+
+export function maintenanceJobs(database: Database, storage: BlobStorage): JobDefinition[] {
+  return [
+    {
+      name: "reclaim-token-leases",
+      cron: "* * * * *",
+      run: async () => ({ tokens: await reclaimLeases(database) }),
+    },
+    {
+      name: "remove-orphaned-files",
+      cron: "17 * * * *",
+      run: (signal) => removeOrphans(database, storage, signal),
+    },
+  ];
+}
+
+/** Removes contents of files whose row was never written or is gone. */
+export async function removeOrphans(
+  database: Database,
+  storage: BlobStorage,
+  signal: AbortSignal,
+  now: () => number = Date.now,
+): Promise<{ removed: number; unfinished: number }> {
+  const before = new Date(now() - unfinishedAfterMs);
+  let removed = 0;
+  for await (const tenantId of allTenants(database)) {
+    for await (const ids of inBatches(storage.list(tenantId))) {
+      signal.throwIfAborted();
+      const old = ids.filter((id) => createdAt(id) < before.getTime());
+      const existing = await existingFiles(database, tenantId, old);
+      for (const id of old) {
+        if (existing.has(id)) continue;
+        await storage.remove(tenantId, id);
+        removed++;
+      }
+    }
+  }
+  return { removed, unfinished: await storage.removeUnfinished(before) };
+}
+
+/** A UUIDv7 begins with 48 bits of milliseconds since 1970 (RFC 9562, section 5.7). */
+function createdAt(id: string): number {
+  return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+}
+
+async function* allTenants(database: Database): AsyncGenerator<string> {
+  let after: string | undefined;
+  do {
+    const page = await listTenants(database, { limit: batchSize, ...(after === undefined ? {} : { after }) });
+    for (const { id } of page) yield id;
+    after = page.at(-1)?.id;
+  } while (after !== undefined);
+}
+
+async function* inBatches(ids: AsyncIterable<string>): AsyncGenerator<string[]> {
+  let batch: string[] = [];
+  for await (const id of ids) {
+    batch.push(id);
+    if (batch.length === batchSize) {
+      yield batch;
+      batch = [];
+    }
+  }
+  if (batch.length > 0) yield batch;
+}

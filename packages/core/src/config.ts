@@ -1,0 +1,233 @@
+// Configuration from the environment and an optional file of KEY=value lines, checked as a whole: every fault is
+// reported at once, with the variable's name, what it got and what it accepts. Secrets are never printed.
+import { readFileSync } from "node:fs";
+import { parseEnv } from "node:util";
+import { EctusError, errorMessage } from "./errors.ts";
+import { type LogLevel, type LogLevels, logLevels } from "./logging.ts";
+
+/** The variables as text, as `process.env` has them. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Variable<T> {
+  /** What it is for, in one sentence. */
+  readonly help: string;
+  /** What it accepts, in words that complete "accepts …". */
+  readonly accepts: string;
+  /** Its value when unset, as text; undefined when there is none. */
+  readonly default?: string;
+  readonly secret?: boolean;
+  /** The value, or undefined if the text is not acceptable. */
+  readonly parse: (text: string) => T | undefined;
+}
+
+type VariableWithDefault<T> = Variable<T> & { readonly default: string };
+
+function variable<T>(definition: VariableWithDefault<T>): VariableWithDefault<T>;
+function variable<T>(definition: Variable<T>): Variable<T>;
+function variable<T>(definition: Variable<T>): Variable<T> {
+  return definition;
+}
+
+const port = (text: string): number | undefined => {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
+  return value <= 65_535 ? value : undefined;
+};
+
+const oneOf =
+  <const T extends string>(...values: readonly T[]) =>
+  (text: string): T | undefined =>
+    values.find((value) => value === text);
+
+const urlOf =
+  (...protocols: string[]) =>
+  (text: string): string | undefined => {
+    const url = URL.parse(text);
+    return url !== null && protocols.includes(url.protocol) ? text : undefined;
+  };
+
+function parseLogLevels(text: string): LogLevels | undefined {
+  const modules: Record<string, LogLevel> = {};
+  let fallback: LogLevel = "info";
+  for (const part of text.split(",")) {
+    const [left, right] = part.trim().split("=", 2) as [string, string?];
+    const level = logLevels.find((known) => known === (right ?? left));
+    if (level === undefined || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) return undefined;
+    if (right === undefined) fallback = level;
+    else modules[left] = level;
+  }
+  return { default: fallback, modules };
+}
+
+const minimumSecretLength = 32;
+
+function parseSecrets(text: string): readonly string[] | undefined {
+  const secrets = text.split(",").map((secret) => secret.trim());
+  return secrets.every((secret) => secret.length >= minimumSecretLength) ? secrets : undefined;
+}
+
+function parseList(text: string): readonly string[] {
+  return text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
+}
+
+/** Every variable of the platform. The table of the README is made from it. */
+export const variables = {
+  DATABASE_URL: variable({
+    help: "PostgreSQL (15 to 18) that the platform uses. Unset: an embedded PostgreSQL 18 in DATA_DIR.",
+    accepts: "a URL like postgres://user:password@host:5432/database",
+    secret: true,
+    parse: urlOf("postgres:", "postgresql:"),
+  }),
+  DATABASE_OWNER_URL: variable({
+    help: "The same database as the role that owns the schema, for migrations. Unset: DATABASE_URL.",
+    accepts: "a URL like postgres://owner:password@host:5432/database",
+    secret: true,
+    parse: urlOf("postgres:", "postgresql:"),
+  }),
+  DATABASE_POOL_SIZE: variable({
+    help: "Connections to PostgreSQL that one process keeps at most.",
+    accepts: "a whole number from 2 to 500",
+    default: "10",
+    parse: (text) => {
+      const value = /^\d{1,3}$/.test(text) ? Number(text) : 0;
+      return value >= 2 && value <= 500 ? value : undefined;
+    },
+  }),
+  DATA_DIR: variable({
+    help: "Folder for what this instance keeps: embedded database, files, models, credentials.",
+    accepts: "a path",
+    default: ".ectus",
+    parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
+  }),
+  HOST: variable({
+    help: "Address that the API listens on.",
+    accepts: "an IP address or host name",
+    default: "0.0.0.0",
+    parse: (text) => (/^[\w.:-]+$/.test(text) ? text : undefined),
+  }),
+  PORT: variable({
+    help: "Port that the API listens on; 0 takes a free one.",
+    accepts: "a port from 0 to 65535",
+    default: "8080",
+    parse: port,
+  }),
+  TRUSTED_PROXIES: variable({
+    help: "Proxies whose X-Forwarded-For is believed.",
+    accepts: "IP addresses or CIDR ranges, separated by commas",
+    default: "",
+    parse: (text) => {
+      const list = parseList(text);
+      return list.every((item) => /^[\da-fA-F.:]+(\/\d{1,3})?$/.test(item)) ? list : undefined;
+    },
+  }),
+  API_KEY_SECRET: variable({
+    help: "Secret under which API keys are stored as HMACs. To rotate, put the new one first and keep the old ones. Unset: made on first start, for one process.",
+    accepts: `secrets of at least ${minimumSecretLength} characters, separated by commas`,
+    secret: true,
+    parse: parseSecrets,
+  }),
+  STORAGE_URL: variable({
+    help: "Where tenants' files are kept. Unset: the folder files in DATA_DIR.",
+    accepts: "a URL like file:///var/lib/ectus/files",
+    parse: urlOf("file:"),
+  }),
+  AI_PROVIDERS: variable({
+    help: "File that describes providers, models, prices and routes. Unset: the built-in model.",
+    accepts: "the path of a YAML file",
+    parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
+  }),
+  LOG_LEVEL: variable({
+    help: "Least level that is logged, with exceptions by module.",
+    accepts: `${logLevels.join(", ")}, and module=level pairs, separated by commas, as in info,database=debug`,
+    default: "info",
+    parse: parseLogLevels,
+  }),
+  LOG_FORMAT: variable({
+    help: "json for machines, pretty for people, auto for pretty on a terminal and json elsewhere.",
+    accepts: "json, pretty or auto",
+    default: "auto",
+    parse: oneOf("json", "pretty", "auto"),
+  }),
+} as const;
+
+export type VariableName = keyof typeof variables;
+
+type ValueOf<V> = V extends Variable<infer T> ? (V extends { default: string } ? T : T | undefined) : never;
+
+/** The checked values, by the variables' names. */
+export type Config = { readonly [Name in VariableName]: ValueOf<(typeof variables)[Name]> };
+
+const isKnown = (name: string): name is VariableName => Object.hasOwn(variables, name);
+
+/**
+ * Reads and checks the configuration.
+ *
+ * @param environment usually `process.env`; it wins over the file
+ * @param file path of a file of KEY=value lines, usually from ECTUS_CONFIG
+ * @throws EctusError `invalid_config` that lists every fault
+ */
+export function loadConfig(environment: Environment, file?: string): Config {
+  const faults: string[] = [];
+  const fromFile = file === undefined ? {} : readConfigFile(file, faults);
+  const config: Record<string, unknown> = {};
+  for (const [name, definition] of Object.entries(variables) as [VariableName, Variable<unknown>][]) {
+    const text = environment[name] ?? fromFile[name] ?? definition.default;
+    if (text === undefined) continue;
+    const value = definition.parse(text);
+    if (value === undefined) {
+      const got = definition.secret ? "a value that is not shown because it is secret" : JSON.stringify(text);
+      faults.push(`${name}: got ${got}, accepts ${definition.accepts}`);
+    }
+    config[name] = value;
+  }
+  if (faults.length > 0) {
+    throw new EctusError("invalid_config", { faults: faults.map((fault) => `  ${fault}`).join("\n") });
+  }
+  return config as Config;
+}
+
+function readConfigFile(file: string, faults: string[]): Environment {
+  try {
+    const values = parseEnv(readFileSync(file, "utf8"));
+    for (const name of Object.keys(values)) {
+      if (!isKnown(name))
+        faults.push(
+          `${name} (in ${file}): not a variable of this program, accepts ${Object.keys(variables).join(", ")}`,
+        );
+    }
+    return values;
+  } catch (error) {
+    faults.push(
+      `ECTUS_CONFIG: got ${JSON.stringify(file)}, which cannot be read (${errorMessage(error)}); accepts a file of KEY=value lines`,
+    );
+    return {};
+  }
+}
+
+/** One row a variable, for people: name, value in force (secrets masked), where it comes from, help. */
+export interface ConfigRow {
+  readonly name: VariableName;
+  readonly value: string;
+  readonly source: "environment" | "file" | "default" | "unset";
+  readonly help: string;
+  readonly accepts: string;
+}
+
+/** Describes the configuration in force without any secret. */
+export function describeConfig(environment: Environment, file?: string): ConfigRow[] {
+  const fromFile = file === undefined ? {} : readConfigFile(file, []);
+  return (Object.entries(variables) as [VariableName, Variable<unknown>][]).map(([name, definition]) => {
+    const [text, source] =
+      environment[name] !== undefined
+        ? ([environment[name], "environment"] as const)
+        : fromFile[name] !== undefined
+          ? ([fromFile[name], "file"] as const)
+          : definition.default !== undefined
+            ? ([definition.default, "default"] as const)
+            : (["", "unset"] as const);
+    const value = definition.secret && text !== "" ? "[secret]" : text;
+    return { name, value, source, help: definition.help, accepts: definition.accepts };
+  });
+}

@@ -1,0 +1,6 @@
+export * from "./api-key.ts";
+export * from "./config.ts";
+export { type ErrorCode, type ErrorDetails, type ErrorType, errorCodes } from "./error-codes.ts";
+export { EctusError, type ErrorBody, errorMessage } from "./errors.ts";
+export * from "./logging.ts";
+export * from "./request-context.ts";

@@ -1,0 +1,17 @@
+export * from "./database.ts";
+export { isConnectionError, isUniqueViolation } from "./database-errors.ts";
+export * from "./embedded-postgres.ts";
+export { type JobDefinition, type Jobs, startJobs } from "./jobs.ts";
+export type { Listener } from "./listener.ts";
+export { migrate, schemaFault } from "./migrate.ts";
+export * from "./queries/api-keys.ts";
+export * from "./queries/append-audit.ts";
+export * from "./queries/completions.ts";
+export * from "./queries/files.ts";
+export * from "./queries/find-api-key.ts";
+export * from "./queries/lease-rate.ts";
+export * from "./queries/settle.ts";
+export * from "./queries/tenants.ts";
+export * from "./queries/token-leases.ts";
+export { appRole, createLoginRoles, ownerRole } from "./roles.ts";
+export type { DB } from "./schema.ts";

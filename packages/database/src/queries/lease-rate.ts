@@ -1,0 +1,38 @@
+// Takes requests and tokens of a key's current minute, for one instance to use without asking again.
+import type { Database } from "../database.ts";
+
+export interface RateRequest {
+  readonly tenantId: string;
+  readonly keyId: string;
+  /** Start of the minute. */
+  readonly minute: Date;
+  readonly needTokens: number;
+  readonly blockRequests: number;
+  readonly blockTokens: number;
+  /** Limits of the minute; null is none. */
+  readonly limitRequests: number | null;
+  readonly limitTokens: number | null;
+}
+
+/** What was granted. Less than one request, or fewer tokens than needed, means that nothing was taken. */
+export async function leaseRate(
+  database: Database,
+  rate: RateRequest,
+): Promise<{ requests: number; tokens: number }> {
+  const [row] = await database.run<{ requests: number; tokens: number }>({
+    name: "lease_rate",
+    operation: "lease_rate",
+    text: `select granted_requests as requests, granted_tokens as tokens from lease_rate($1, $2, $3, $4, $5, $6, $7, $8)`,
+    values: [
+      rate.tenantId,
+      rate.keyId,
+      rate.minute,
+      rate.needTokens,
+      rate.blockRequests,
+      rate.blockTokens,
+      rate.limitRequests,
+      rate.limitTokens,
+    ],
+  });
+  return row as { requests: number; tokens: number };
+}

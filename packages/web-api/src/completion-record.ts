@@ -1,0 +1,79 @@
+// What is stored of a chat completion with `store: true`: rows for the request's messages and the answer's choices.
+import type { ChatChoice, ChatCompletion } from "@ectus/ai-engine";
+import type { CompletionRow, MessageRow, Settlement } from "@ectus/database";
+import type { ChatBody } from "./chat-body.ts";
+import { refuseNul, replaceNul } from "./nul-characters.ts";
+
+/**
+ * Refuses, before a model is asked, what could not be stored.
+ *
+ * @throws EctusError `invalid_text`
+ */
+export function checkStorable(body: ChatBody): void {
+  for (const [field, value] of Object.entries(body)) refuseNul(value, field);
+}
+
+export function completionRecord(options: {
+  readonly tenantId: string;
+  readonly id: string;
+  readonly createdAt: Date;
+  readonly body: ChatBody;
+  readonly completion: ChatCompletion;
+}): NonNullable<Settlement["completion"]> {
+  const { tenantId, id, createdAt, body } = options;
+  const { messages, metadata, ...request } = body;
+  const { value: completion, replaced } = replaceNul(options.completion);
+  const { choices, ...response } = completion;
+  const row: CompletionRow = {
+    tenant_id: tenantId,
+    id,
+    created_at: createdAt.toISOString(),
+    model: body.model,
+    metadata: metadata ?? {},
+    end_user: body.user ?? null,
+    request,
+    response,
+    nul_replaced: replaced,
+  };
+  const input = messages.map(
+    (message, position): MessageRow => ({
+      tenant_id: tenantId,
+      completion_id: id,
+      position,
+      direction: "input",
+      role: message.role,
+      body: message,
+      finish_reason: null,
+      logprobs: null,
+    }),
+  );
+  const output = choices.map(
+    (choice, index): MessageRow => ({
+      tenant_id: tenantId,
+      completion_id: id,
+      position: messages.length + index,
+      direction: "output",
+      role: choice.message.role,
+      body: choice.message,
+      finish_reason: choice.finish_reason,
+      logprobs: (choice.logprobs as object | null | undefined) ?? null,
+    }),
+  );
+  return { row, messages: [...input, ...output] };
+}
+
+/** The choices of a stored completion, from its rows. */
+export function storedChoices(
+  rows: readonly {
+    readonly body: unknown;
+    readonly finish_reason: string | null;
+    readonly logprobs: unknown;
+  }[],
+): ChatChoice[] {
+  return rows.map(({ body, finish_reason, logprobs }, index) => ({
+    index,
+    message: body as ChatChoice["message"],
+    finish_reason: finish_reason as ChatChoice["finish_reason"],
+    logprobs,
+  }));
+}

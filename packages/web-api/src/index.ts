@@ -1,0 +1,2 @@
+export type { ReadyCheck } from "./routes/health.ts";
+export { type Server, type ServerOptions, startServer } from "./server.ts";

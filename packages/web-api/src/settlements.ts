@@ -1,0 +1,148 @@
+// Commits what finished requests leave behind. Requests that end at the same time share a transaction; a client sees
+// the end of its answer only after its commit.
+import { randomUUIDv7 } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import { EctusError, type Logger } from "@ectus/core";
+import { type Database, isConnectionError, type Settlement, settle } from "@ectus/database";
+
+export interface Settlements {
+  /** This instance, as the leases in the database name it. */
+  readonly instanceId: string;
+  /** Tells that a request has begun that will be settled or dropped: how many there are decides how long to wait for company. */
+  begin(): void;
+  /** Ends a request that leaves nothing behind. */
+  drop(): void;
+  /** Resolves when the settlement is committed. Rejects when it cannot be; the row is then in the log. */
+  settle(settlement: Omit<Settlement, "touchKey">): Promise<void>;
+  /** Resolves when all settlements are committed. */
+  close(): Promise<void>;
+}
+
+export interface SettlementsOptions {
+  readonly database: Database;
+  readonly log: Logger;
+  /** How long a settlement is tried again when the database cannot be reached. */
+  readonly retryForMs?: number;
+}
+
+interface Pending {
+  readonly settlement: Settlement;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const mostPerBatch = 256;
+const mostConcurrentBatches = 2;
+// A batch starts when a quarter of the requests in progress are in it, or after this time.
+const lingerMs = 2;
+const mostPending = 20_000;
+const touchEveryMs = 60_000;
+const retryPauseMs = { first: 50, most: 1_000 };
+
+export function createSettlements({ database, log, retryForMs = 30_000 }: SettlementsOptions): Settlements {
+  const instanceId = randomUUIDv7();
+  let pending: Pending[] = [];
+  let inProgress = 0;
+  let batches = 0;
+  let lingering: NodeJS.Timeout | undefined;
+  const touched = new Map<string, number>();
+  const idle = new Set<() => void>();
+
+  function shouldTouch(keyId: string): boolean {
+    const now = performance.now();
+    if (now - (touched.get(keyId) ?? Number.NEGATIVE_INFINITY) < touchEveryMs) return false;
+    if (touched.size > mostPending) touched.clear();
+    touched.set(keyId, now);
+    return true;
+  }
+
+  function schedule(): void {
+    if (batches >= mostConcurrentBatches || pending.length === 0) return;
+    if (pending.length >= Math.min(mostPerBatch, inProgress / 4)) {
+      flush();
+    } else {
+      lingering ??= setTimeout(flush, lingerMs);
+    }
+  }
+
+  function flush(): void {
+    clearTimeout(lingering);
+    lingering = undefined;
+    if (batches >= mostConcurrentBatches || pending.length === 0) return;
+    const batch = pending.slice(0, mostPerBatch);
+    pending = pending.slice(mostPerBatch);
+    batches++;
+    void commit(batch).finally(() => {
+      batches--;
+      if (pending.length > 0) schedule();
+      else if (batches === 0) for (const done of idle) done();
+    });
+  }
+
+  async function commit(batch: readonly Pending[]): Promise<void> {
+    try {
+      await settleWithRetry(batch.map(({ settlement }) => settlement));
+      for (const { resolve } of batch) resolve();
+    } catch (error) {
+      if (batch.length > 1 && !isConnectionError(error)) {
+        // One that the database refuses must not take the others with it.
+        for (const one of batch) await commit([one]);
+        return;
+      }
+      for (const { settlement, reject } of batch) {
+        log.error({ err: error, usage: settlement.usage }, "usage could not be recorded");
+        reject(error);
+      }
+    }
+  }
+
+  async function settleWithRetry(settlements: readonly Settlement[]): Promise<void> {
+    const giveUpAt = performance.now() + retryForMs;
+    let pauseMs = retryPauseMs.first;
+    for (;;) {
+      try {
+        await settle(database, instanceId, settlements);
+        return;
+      } catch (error) {
+        // Whether a broken connection had committed is not known; settling again is harmless.
+        if (!isConnectionError(error) || performance.now() + pauseMs > giveUpAt) throw error;
+        await delay(pauseMs);
+        pauseMs = Math.min(pauseMs * 2, retryPauseMs.most);
+      }
+    }
+  }
+
+  return {
+    instanceId,
+    begin: () => {
+      inProgress++;
+    },
+    drop: () => {
+      inProgress--;
+      schedule();
+    },
+    async settle(settlement) {
+      inProgress--;
+      if (pending.length >= mostPending) {
+        log.error(
+          { usage: settlement.usage },
+          "usage could not be recorded: too many settlements are waiting",
+        );
+        throw new EctusError("database_unavailable", { retryAfterSeconds: 5 });
+      }
+      const touchKey = shouldTouch(settlement.usage.api_key_id);
+      await new Promise<void>((resolve, reject) => {
+        pending.push({ settlement: { ...settlement, touchKey }, resolve, reject });
+        schedule();
+      });
+    },
+    async close() {
+      flush();
+      if (batches > 0) {
+        await new Promise<void>((resolve) => {
+          idle.add(resolve);
+        });
+      }
+    },
+  };
+}

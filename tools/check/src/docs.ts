@@ -1,0 +1,94 @@
+// Documents that are made from code, in part or whole: which blocks there are, and whether they are up to date.
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { configTable } from "./config-table.ts";
+import { type ErrorRegistry, errorsTable, listedCodes } from "./errors-table.ts";
+import { type Generators, rewriteBlocks } from "./generated-blocks.ts";
+import { listFiles } from "./source-files.ts";
+
+/** Every block that a document may hold. A new one is a line here. */
+const generators: Generators = {
+  config: async () => configTable((await import("@ectus/core")).variables),
+  errors: async () => errorsTable((await import("@ectus/core")).errorCodes),
+};
+
+const errorsDoc = "docs/errors.md";
+
+const errorsDocStart = `# Errors
+
+Every error answer has the shape of OpenAI's API, so its clients raise their own error classes:
+
+\`\`\`json
+{ "error": { "message": "…", "type": "invalid_request_error", "param": null, "code": "model_not_found" } }
+\`\`\`
+
+The code is stable: programs may rely on it. The message is for people and may change. Words in braces are replaced
+by the facts of the case. Where a retry makes sense at a known time, the answer has a \`Retry-After\` header in
+seconds. The last codes, from \`invalid_config\` on, appear on the command line and not in answers.
+
+<!-- generated:errors -->
+<!-- /generated -->
+`;
+
+/** Blocks of all Markdown files that differ from what the code makes. */
+export async function checkGeneratedBlocks(root: string, blocks = generators): Promise<readonly string[]> {
+  const faults: string[] = [];
+  for (const path of await listFiles(root, [".md"])) {
+    const rewritten = await rewriteBlocks(await readFile(join(root, path), "utf8"), blocks);
+    faults.push(...rewritten.faults.map((fault) => `${path}: ${fault}`));
+    faults.push(
+      ...rewritten.stale.map(
+        (name) =>
+          `${path}: block ${name} is not what the code makes; run: node tools/check/generated.ts --write`,
+      ),
+    );
+  }
+  return faults;
+}
+
+/** Makes all blocks anew. Gives the paths of the files that changed. */
+export async function writeGeneratedBlocks(root: string, blocks = generators): Promise<readonly string[]> {
+  const changed: string[] = [];
+  for (const path of await listFiles(root, [".md"])) {
+    if (await rewriteFile(join(root, path), blocks)) changed.push(path);
+  }
+  return changed;
+}
+
+/** Codes that docs/errors.md lacks or that exist no more. */
+export async function checkErrorsDoc(root: string, registry?: ErrorRegistry): Promise<readonly string[]> {
+  const codes: ErrorRegistry = registry ?? (await import("@ectus/core")).errorCodes;
+  const fix = "run: node tools/check/errors-doc.ts --write";
+  const text = await readFile(join(root, errorsDoc), "utf8").catch(() => undefined);
+  if (text === undefined) return [`${errorsDoc} is missing; ${fix}`];
+  const listed = listedCodes(text);
+  const missing = Object.keys(codes).filter((code) => !listed.has(code));
+  const gone = [...listed].filter((code) => !Object.hasOwn(codes, code));
+  const faults = [
+    ...missing.map((code) => `${errorsDoc}: lacks the code ${code}; ${fix}`),
+    ...gone.map((code) => `${errorsDoc}: lists ${code}, which is no code; ${fix}`),
+  ];
+  if (faults.length === 0 && !text.includes(errorsTable(codes))) {
+    return [`${errorsDoc}: status, type, message or order of a code is another in the code; ${fix}`];
+  }
+  return faults;
+}
+
+/** Makes docs/errors.md anew; text around its block stays. */
+export async function writeErrorsDoc(root: string, blocks = generators): Promise<void> {
+  const path = join(root, errorsDoc);
+  await writeFile(path, errorsDocStart, { flag: "wx" }).catch(ignoreExisting);
+  await rewriteFile(path, blocks);
+}
+
+async function rewriteFile(path: string, blocks: Generators): Promise<boolean> {
+  const before = await readFile(path, "utf8");
+  const { text } = await rewriteBlocks(before, blocks);
+  if (text === before) return false;
+  await writeFile(path, text);
+  return true;
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") throw error;
+}

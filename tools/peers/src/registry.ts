@@ -1,0 +1,25 @@
+// Every peer, by name. A new one is a file in peers/ and a line here.
+import type { Peer, PeerPaths } from "./peer.ts";
+import { model } from "./peers/model.ts";
+import { portkey } from "./peers/portkey.ts";
+import { postgresql15 } from "./peers/postgresql-15.ts";
+import { postgresqlClients } from "./peers/postgresql-clients.ts";
+
+export const peers = {
+  "postgresql-clients": postgresqlClients,
+  "postgresql-15": postgresql15,
+  model,
+  portkey,
+} as const;
+
+export type PeerName = keyof typeof peers;
+
+/** The paths of one peer, with the names of its files. */
+export type PathsOf<Name extends PeerName> =
+  (typeof peers)[Name] extends Peer<infer File> ? PeerPaths<File> : never;
+
+export const peerNames = Object.keys(peers) as PeerName[];
+
+export function isPeerName(name: string): name is PeerName {
+  return Object.hasOwn(peers, name);
+}
