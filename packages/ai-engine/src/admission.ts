@@ -16,7 +16,7 @@ export interface Admission {
   readonly queued: number;
   /** Whether a call would neither run nor wait now. */
   readonly full: boolean;
-  /** Takes a slot if one is free and nobody waits for it. */
+  /** Takes a slot if one is free; as long as calls wait, none is. */
   tryAcquire(): boolean;
   /**
    * Waits for a slot. Rejects with `overloaded` if the queue is full or the wait too long, and with
@@ -64,13 +64,13 @@ export function createAdmission({ name, maxConcurrent, queue, maxWaitMs, now }: 
       return inFlight >= maxConcurrent && waiters.size >= queue;
     },
     tryAcquire() {
-      if (inFlight >= maxConcurrent || waiters.size > 0) return false;
+      if (inFlight >= maxConcurrent) return false;
       inFlight += 1;
       return true;
     },
     acquire(signal) {
       if (signal.aborted) return Promise.reject(new EctusError("client_closed_request"));
-      if (inFlight < maxConcurrent && waiters.size === 0) {
+      if (inFlight < maxConcurrent) {
         inFlight += 1;
         return Promise.resolve();
       }

@@ -93,10 +93,10 @@ describe("a variable", () => {
   const text = minimal.replace('/v1"', '/v1", apiKey: ${KEY}, headers: { x-a: "Bearer ${KEY}-${OTHER}" }');
 
   test("is replaced anywhere in a text, plain or quoted, whatever is in it", () => {
-    const { providers } = parse(text, { KEY: 'a: {b} # "c"', OTHER: "d" });
+    const { providers } = parse(text, { KEY: 'a:{b}#"c"', OTHER: ": #d" });
     expect(providers.get("up")).toMatchObject({
-      apiKey: 'a: {b} # "c"',
-      headers: { "x-a": 'Bearer a: {b} # "c"-d' },
+      apiKey: 'a:{b}#"c"',
+      headers: { "x-a": 'Bearer a:{b}#"c"-: #d' },
     });
   });
 
@@ -209,10 +209,21 @@ test("no fault shows a key, a header or the credentials of a URL", () => {
   env: { type: openai, baseUrl: "${"${"}URL}", apiKey: 5 }
 models: { m: { operations: [chat], routes: [ { provider: up, model: a } ] } }
 `;
-  const faults = faultsOf(text, { URL: "ftp://secret5" });
-  expect(faults).toHaveLength(6);
+  const withKey = text.replace("apiKey: 5", 'apiKey: "sk secret6"');
+  const faults = [
+    ...faultsOf(text, { URL: "ftp://secret5" }),
+    ...faultsOf(withKey, { URL: "ftp://secret5" }),
+  ];
+  expect(faults).toHaveLength(12);
   expect(faults.join("\n")).not.toMatch(/secret\d/);
   expect(faults.join("\n")).toContain(`got "$${"{URL}"}"`);
+});
+
+test("a key that no header can carry is a fault, and is not shown", () => {
+  const text = minimal.replace('/v1"', '/v1", apiKey: "$' + '{KEY}"');
+  expect(faultsOf(text, { KEY: "sk-secret\n" })).toEqual([
+    "p.yaml:2: providers.up.apiKey: got a value that is not shown because it is secret, accepts a key of printable ASCII characters, usually from an environment variable",
+  ]);
 });
 
 test("a file that cannot be read is told by its path", async () => {

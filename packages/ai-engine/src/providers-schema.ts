@@ -33,8 +33,13 @@ export const openAiSchema = Type.Object(
       }),
       isBaseUrl,
     ),
+    // A header value: anything else, such as a line feed at a key's end, would fail at each call.
     apiKey: Type.Optional(
-      text("the upstream's key, usually the name of an environment variable as in the example file", 4096),
+      Type.String({
+        pattern: "^[\\u0021-\\u007e]+$",
+        maxLength: 4096,
+        description: "a key of printable ASCII characters, usually from an environment variable",
+      }),
     ),
     headers: Type.Optional(
       Type.Record(

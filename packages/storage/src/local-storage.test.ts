@@ -177,6 +177,10 @@ describe("a write that fails", () => {
     expect(source.destroyed).toBe(true);
     expect(sent).toBeLessThan(100);
     await expectUnchanged();
+    await expect(storage.write(tenant, blob, chunks("123", "456"), { maxBytes: 5 })).rejects.toThrow(
+      "5 bytes",
+    );
+    await expectUnchanged();
     await expect(storage.write(tenant, blob, chunks("12345"), { maxBytes: 5 })).resolves.toBeDefined();
   });
 
@@ -275,7 +279,9 @@ test("a process that is killed while it writes leaves a temporary file, which is
 
   const hourAgo = new Date(Date.now() - 3_600_000);
   expect(await storage.removeUnfinished(hourAgo)).toBe(0);
-  await utimes(join(root, tenant, String(left)), hourAgo, new Date(hourAgo.getTime() - 1));
+  for (const name of await namesOf(join(root, tenant))) {
+    await utimes(join(root, tenant, name), hourAgo, new Date(hourAgo.getTime() - 1));
+  }
   expect(await storage.removeUnfinished(hourAgo)).toBe(1);
   expect((await namesOf(join(root, tenant))).sort()).toEqual([blob, "notes.tmp"].sort());
   expect(await listed()).toEqual([blob]);

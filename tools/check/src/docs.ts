@@ -24,7 +24,7 @@ Every error answer has the shape of OpenAI's API, so its clients raise their own
 
 The code is stable: programs may rely on it. The message is for people and may change. Words in braces are replaced
 by the facts of the case. Where a retry makes sense at a known time, the answer has a \`Retry-After\` header in
-seconds. The last codes, from \`invalid_config\` on, appear on the command line and not in answers.
+seconds. Codes about the configuration and the start appear on the command line, not in answers.
 
 <!-- generated:errors -->
 <!-- /generated -->

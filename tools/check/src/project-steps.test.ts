@@ -32,6 +32,12 @@ test.each([
   ],
   ["sizes and names", "packages/core/src/utils.ts", "export {};\n", '"utils" says nothing'],
   ["sizes and names", "packages/core/src/long.ts", "\n".repeat(601), "601 lines"],
+  [
+    "package-lock.json",
+    "package-lock.json",
+    '{"packages":{"node_modules/a":{"optionalDependencies":{"a-linux-x64":"1.0.0"}}}}',
+    "lacks the optional package a-linux-x64",
+  ],
   ["docs/errors.md", "docs/errors.md", "| `no_such_code` |\n", "lists no_such_code"],
   ["generated blocks", "README.md", "<!-- generated:config -->\nold\n<!-- /generated -->\n", "block config"],
 ])("the step %s finds what is wrong with a planted %s", async (step, path, content, fault) => {

@@ -10,6 +10,9 @@ export type PeerOutcome =
   | { readonly state: "missing" }
   | { readonly state: "failed"; readonly error: string; readonly seconds: number };
 
+// Builds take minutes and print nothing here; silence would look like a hang.
+const heartbeatMs = 15_000;
+
 /** Finds a peer or gets it; never throws. */
 export async function getPeer(
   peer: Peer,
@@ -19,6 +22,7 @@ export async function getPeer(
   const started = performance.now();
   const seconds = () => Math.round((performance.now() - started) / 10) / 100;
   const progress = (line: string) => show(`peers: ${peer.name}: ${line}\n`);
+  let heartbeat: NodeJS.Timeout | undefined;
   try {
     const present = await locate(peer, environment);
     if (present !== undefined) {
@@ -26,6 +30,7 @@ export async function getPeer(
       return { state: "found", paths: present, seconds: seconds() };
     }
     progress(`getting ${peer.version} (${peer.cost})`);
+    heartbeat = setInterval(() => progress(`still at it after ${Math.round(seconds())} s`), heartbeatMs);
     if (peer.source.kind === "cache") {
       await installIntoCache(cacheRoot(environment), peer, peer.source.fill, { progress });
     } else {
@@ -42,6 +47,8 @@ export async function getPeer(
   } catch (error) {
     progress(`FAILED after ${seconds()} s: ${errorMessage(error)}`);
     return { state: "failed", error: errorMessage(error), seconds: seconds() };
+  } finally {
+    clearInterval(heartbeat);
   }
 }
 

@@ -13,15 +13,40 @@ export interface LoadedLibrary {
 /** Loads the prebuilt llama.cpp for the processor; it is never compiled and never downloaded here. */
 export async function loadLibrary(log: Logger, threads: number): Promise<LoadedLibrary> {
   const library = await import("node-llama-cpp");
-  const llama = await library.getLlama({
-    gpu: false,
-    build: "never",
-    skipDownload: true,
-    maxThreads: threads,
-    logLevel: library.LlamaLogLevel.warn,
-    logger: (level, message) => logLlamaMessage(log, level, message),
-  });
-  return { library, llama };
+  try {
+    const llama = await library.getLlama({
+      gpu: false,
+      build: "never",
+      skipDownload: true,
+      maxThreads: threads,
+      logLevel: library.LlamaLogLevel.warn,
+      logger: (level, message) => logLlamaMessage(log, level, message),
+    });
+    return { library, llama };
+  } catch (error) {
+    throw describeLoadFailure(error, library.NoBinaryFoundError);
+  }
+}
+
+// A model file that llama.cpp refused keeps a hold on it in 3.22.1, and then its disposal waits for ever.
+const disposeTimeoutMs = 1_000;
+
+/** Frees llama.cpp; call it when every model that was loaded is disposed of. */
+export async function disposeLibrary({ llama }: LoadedLibrary): Promise<void> {
+  const timeUp = Promise.withResolvers<void>();
+  const timer = setTimeout(timeUp.resolve, disposeTimeoutMs);
+  await Promise.race([llama.dispose(), timeUp.promise]);
+  clearTimeout(timer);
+}
+
+/** Says what to do where the library says only the name of its error. */
+export function describeLoadFailure(error: unknown, noBinary: Library["NoBinaryFoundError"]): unknown {
+  if (!(error instanceof noBinary)) return error;
+  return new Error(
+    `there is no prebuilt llama.cpp that runs on ${process.platform} ${process.arch}; ` +
+      "install the optional package @node-llama-cpp for this platform, which 'npm ci --omit=optional' leaves out",
+    { cause: error },
+  );
 }
 
 /** llama.cpp speaks of the model file, of memory and of threads, never of prompts. */

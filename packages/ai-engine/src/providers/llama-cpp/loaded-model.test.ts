@@ -1,5 +1,5 @@
 // The real model below the provider: tokens of prompts, grammars, embeddings, and what is not a model.
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createLogging } from "@ectus/core";
@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ChatMessage, ResponseFormat } from "../../chat.ts";
 import { createChatPrompt } from "./chat-prompt.ts";
 import { createResponseGrammar } from "./grammar.ts";
-import { type LoadedLibrary, loadLibrary, logLlamaMessage } from "./library.ts";
+import { describeLoadFailure, disposeLibrary, type LoadedLibrary, loadLibrary, logLlamaMessage } from "./library.ts";
 import { type LoadedModel, loadModel } from "./loaded-model.ts";
 import { modelForTests } from "./test-model.ts";
 
@@ -25,15 +25,18 @@ describe.skipIf(path === undefined)("the built-in model", () => {
   let loaded: LoadedModel;
 
   beforeAll(async () => {
-    loadedLibrary = await loadLibrary(log, 2);
+    loadedLibrary = await loadLibrary(log, 1);
     loaded = await loadModel(loadedLibrary, {
       path: path ?? "",
       sequences: 1,
       contextTokens: 512,
-      threads: 2,
+      threads: 1,
     });
   });
-  afterAll(() => loadedLibrary.llama.dispose());
+  afterAll(async () => {
+    await loaded.dispose();
+    await disposeLibrary(loadedLibrary);
+  });
 
   const special = (text: string) => loaded.model.tokenize(text, true);
 
@@ -171,7 +174,7 @@ describe.skipIf(path === undefined)("the built-in model", () => {
     // The same file without the pooling that loadModel sets: it embeds by the last token, and as the model looks back
     // only, the last token of a text's beginning has the vector that it has in the whole text.
     const plain = await llama.loadModel({ modelPath: path ?? "" });
-    const context = await plain.createEmbeddingContext({ contextSize: 256, batchSize: 256, threads: 2 });
+    const context = await plain.createEmbeddingContext({ contextSize: 256, batchSize: 256, threads: 1 });
     const tokens = plain.tokenize("The cat sat on the mat.");
     const sums = new Array<number>(plain.embeddingVectorSize).fill(0);
     for (let length = 1; length <= tokens.length; length += 1) {
@@ -186,13 +189,27 @@ describe.skipIf(path === undefined)("the built-in model", () => {
     await plain.dispose();
   });
 
+  test("a missing llama.cpp is said with what to install, and other failures as they are", () => {
+    const { NoBinaryFoundError } = loadedLibrary.library;
+    const described = describeLoadFailure(new NoBinaryFoundError(), NoBinaryFoundError);
+    expect(String(described)).toContain("install the optional package");
+    const other = new Error("other");
+    expect(describeLoadFailure(other, NoBinaryFoundError)).toBe(other);
+  });
+
   test("a file that is not a model is an error with a reason, and the process lives on", async () => {
     const folder = await mkdtemp(join(tmpdir(), "ectus-gguf-"));
     const load = (file: string) =>
-      loadModel(loadedLibrary, { path: file, sequences: 1, contextTokens: 512, threads: 2 });
+      loadModel(loadedLibrary, { path: file, sequences: 1, contextTokens: 512, threads: 1 });
     await writeFile(join(folder, "noise.gguf"), "this is not a model");
     await writeFile(join(folder, "empty.gguf"), "");
+    // The beginning of the real file: its header promises tensors that are not there.
+    const half = await open(path ?? "");
+    const { buffer } = await half.read(Buffer.alloc(4_000_000), 0, 4_000_000, 0);
+    await half.close();
+    await writeFile(join(folder, "half.gguf"), buffer);
     await expect(load(join(folder, "noise.gguf"))).rejects.toThrow();
+    await expect(load(join(folder, "half.gguf"))).rejects.toThrow();
     await expect(load(join(folder, "empty.gguf"))).rejects.toThrow();
     await expect(load(join(folder, "missing.gguf"))).rejects.toThrow(/ENOENT|missing\.gguf/);
     await rm(folder, { recursive: true });

@@ -7,7 +7,7 @@ import type { CallOptions, Provider } from "../../provider.ts";
 import { readChatSettings } from "./chat-settings.ts";
 import { embedInputs } from "./embeddings.ts";
 import { answerRoom, type GenerationEnd, generateText } from "./generation.ts";
-import { type LoadedLibrary, loadLibrary } from "./library.ts";
+import { disposeLibrary, type LoadedLibrary, loadLibrary } from "./library.ts";
 import { type LoadedModel, loadModel } from "./loaded-model.ts";
 import { createSlotPool, type Lease, type SlotPool } from "./slot-pool.ts";
 
@@ -234,9 +234,9 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
         for (const call of calls) call.abort(new EctusError("shutting_down"));
         const pools = [...runtimes.values()].flatMap(({ slots, embeddingSlot }) => [slots, embeddingSlot]);
         await Promise.all(pools.map((pool) => pool.close()));
+        await Promise.all([...runtimes.values()].map((runtime) => runtime.peek()?.dispose()));
         const loaded = await library?.catch(() => undefined);
-        // Disposes of every model and context that was made with it.
-        await loaded?.llama.dispose();
+        if (loaded !== undefined) await disposeLibrary(loaded);
       })();
       return closing;
     },

@@ -169,6 +169,13 @@ describe("what an upstream does wrong", () => {
     },
   );
 
+  test("an answer past all bounds is a failed upstream, and the connection is closed", async () => {
+    upstream.always({ content: ["x".repeat(5000)] });
+    const error = await errorOf(provider({ maxAnswerBytes: 4000 }).chat(request, { signal }));
+    expect(error.message).toContain("larger than 4000 bytes");
+    await (await upstream.nextRequest()).closed;
+  });
+
   test("a port where nobody listens is a failed upstream that names no address", async () => {
     const { baseUrl } = upstream;
     await upstream.close();
@@ -419,6 +426,22 @@ describe("a stream", () => {
     await expect(iterator.next()).rejects.toThrow("one next() at a time");
     await iterator.return?.();
     expect((await waiting).done).toBe(true);
+  });
+
+  test("whose reader rests longer than the idle timeout is not cut: the silence is the reader's", async () => {
+    upstream.always({ chunkCount: 3000, chunkText: "x".repeat(4096) });
+    const chunks = await provider({ streamIdleTimeoutMs: 20 }).streamChat(request, { signal });
+    const sent = await upstream.nextRequest();
+    await expect.poll(() => settled(() => sent.bytesSent()), { timeout: 10_000 }).toBe(true);
+    const { text, error } = await read(chunks);
+    expect([text.length, error]).toEqual([3000 * 4096, undefined]);
+  });
+
+  test("whose upstream goes on after [DONE] is complete, and its connection is given up", async () => {
+    upstream.always({ raw: `data: [DONE]\n\n${": more\n".repeat(40_000)}`, chunkCount: 100_000 });
+    const { text, error } = await read(await provider().streamChat(request, { signal }));
+    expect([text, error]).toEqual(["x", undefined]);
+    expect(await (await upstream.nextRequest()).closed).toBe(true);
   });
 
   test("that nobody reads stops the upstream's writing, and goes on when it is read", async () => {

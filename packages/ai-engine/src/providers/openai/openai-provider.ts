@@ -9,8 +9,8 @@ import { ConnectionFailure, exchange, type Flow } from "./exchange.ts";
 import { answerFailure, createMask, upstreamMessage } from "./failures.ts";
 import { type Attempt, type RetryPolicy, withRetries } from "./retry.ts";
 
-/** Bytes of an answer that is not streamed; embeddings of 2,048 inputs with 3,072 numbers each take about 140 MB. */
-const maxAnswerBytes = 192 * 1024 * 1024;
+/** Embeddings of 2,048 inputs with 3,072 numbers each take about 140 MB as text. */
+const defaultMaxAnswerBytes = 192 * 1024 * 1024;
 const maxErrorBytes = 1024 * 1024;
 /** Shorter than the idle time after which common load balancers close (60 s and more), so few requests meet a reset. */
 const keepAliveMs = 30_000;
@@ -31,6 +31,8 @@ export interface OpenAiProviderOptions {
   readonly streamIdleTimeoutMs: number;
   /** Tries after the first one, where nothing has been given to the caller. */
   readonly retries: number;
+  /** Bound of an answer that is not streamed; 192 MiB by default. */
+  readonly maxAnswerBytes?: number;
   readonly log: Logger;
   readonly now?: () => number;
   /** From 0 to 1; jitters the waits between tries. */
@@ -46,6 +48,7 @@ export interface OpenAiProviderOptions {
  */
 export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const { name, timeoutMs, streamIdleTimeoutMs, log, now = Date.now, random = Math.random } = options;
+  const { maxAnswerBytes = defaultMaxAnswerBytes } = options;
   const url = new URL(options.baseUrl);
   const basePath = url.pathname.replace(/\/+$/, "");
   const chatPath = `${basePath}/chat/completions`;

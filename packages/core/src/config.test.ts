@@ -1,0 +1,134 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import fc from "fast-check";
+import { expect, onTestFinished, test } from "vitest";
+import { describeConfig, loadConfig, variables } from "./config.ts";
+import { EctusError } from "./errors.ts";
+
+const secret = "s".repeat(32);
+
+function faultsOf(load: () => unknown): string {
+  try {
+    load();
+  } catch (error) {
+    if (error instanceof EctusError && error.code === "invalid_config") return String(error.details.faults);
+    throw error;
+  }
+  throw new Error("nothing was thrown");
+}
+
+async function writeConfigFile(text: string): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "ectus-config-"));
+  onTestFinished(() => rm(folder, { recursive: true }));
+  const file = join(folder, "ectus.env");
+  await writeFile(file, text);
+  return file;
+}
+
+test("an empty environment gives the defaults", () => {
+  expect(loadConfig({})).toEqual({
+    DATABASE_POOL_SIZE: 10,
+    DATA_DIR: ".ectus",
+    HOST: "0.0.0.0",
+    PORT: 8080,
+    TRUSTED_PROXIES: [],
+    LOG_LEVEL: { default: "info", modules: {} },
+    LOG_FORMAT: "auto",
+  });
+});
+
+test("every default is one that its variable accepts", () => {
+  for (const definition of Object.values(variables)) {
+    if (definition.default !== undefined) expect(definition.parse(definition.default)).toBeDefined();
+  }
+});
+
+test("values of every kind are read", () => {
+  const config = loadConfig({
+    DATABASE_URL: "postgres://u:p@db:5432/ectus",
+    PORT: "0",
+    TRUSTED_PROXIES: "10.0.0.0/8, ::1",
+    API_KEY_SECRET: `${secret},${"t".repeat(40)}`,
+    STORAGE_URL: "file:///var/lib/ectus/files",
+    LOG_LEVEL: "warn, database=debug,web-api=silent",
+    LOG_FORMAT: "json",
+  });
+  expect(config).toMatchObject({
+    DATABASE_URL: "postgres://u:p@db:5432/ectus",
+    PORT: 0,
+    TRUSTED_PROXIES: ["10.0.0.0/8", "::1"],
+    API_KEY_SECRET: [secret, "t".repeat(40)],
+    LOG_LEVEL: { default: "warn", modules: { database: "debug", "web-api": "silent" } },
+  });
+});
+
+test("all faults are reported at once, each with the variable, what it got and what it accepts", () => {
+  const faults = faultsOf(() =>
+    loadConfig({ PORT: "70000", LOG_LEVEL: "loud", LOG_FORMAT: "xml", DATABASE_POOL_SIZE: "1" }),
+  );
+  expect(faults.split("\n")).toEqual([
+    '  DATABASE_POOL_SIZE: got "1", accepts a whole number from 2 to 500',
+    '  PORT: got "70000", accepts a port from 0 to 65535',
+    expect.stringMatching(/^ {2}LOG_LEVEL: got "loud", accepts trace, debug, .*info,database=debug$/),
+    '  LOG_FORMAT: got "xml", accepts json, pretty or auto',
+  ]);
+});
+
+test("a secret that is not accepted is not shown", () => {
+  const faults = faultsOf(() =>
+    loadConfig({ API_KEY_SECRET: "too-short-secret", DATABASE_URL: "mysql://me:hunter2@db" }),
+  );
+  expect(faults).toContain("API_KEY_SECRET: got a value that is not shown");
+  expect(faults).toContain("DATABASE_URL: got a value that is not shown");
+  expect(faults).not.toContain("too-short-secret");
+  expect(faults).not.toContain("hunter2");
+});
+
+test("the environment wins over the file, and the file over the default", async () => {
+  const file = await writeConfigFile("PORT=1000\nHOST=127.0.0.1\n# a comment\n");
+  expect(loadConfig({ PORT: "2000" }, file)).toMatchObject({
+    PORT: 2000,
+    HOST: "127.0.0.1",
+    LOG_FORMAT: "auto",
+  });
+});
+
+test("a name in the file that is no variable is a fault", async () => {
+  const file = await writeConfigFile("PROT=1000\n");
+  expect(faultsOf(() => loadConfig({}, file))).toMatch(
+    /PROT \(in .*\): not a variable of this program, accepts DATABASE_URL,/,
+  );
+});
+
+test("a file that cannot be read is a fault beside the others", () => {
+  const faults = faultsOf(() => loadConfig({ PORT: "x" }, "/nowhere/ectus.env"));
+  expect(faults).toContain('ECTUS_CONFIG: got "/nowhere/ectus.env", which cannot be read');
+  expect(faults).toContain('PORT: got "x"');
+});
+
+test("whatever a variable is set to, it is taken or refused with its name", () => {
+  fc.assert(
+    fc.property(fc.constantFrom(...Object.keys(variables)), fc.string(), (name, value) => {
+      try {
+        loadConfig({ [name]: value });
+      } catch (error) {
+        expect(error).toBeInstanceOf(EctusError);
+        expect((error as EctusError).details.faults).toContain(`  ${name}: got `);
+      }
+    }),
+  );
+});
+
+test("the description has a row for each variable, says where values come from and masks secrets", async () => {
+  const file = await writeConfigFile("HOST=127.0.0.1\n");
+  const rows = describeConfig({ PORT: "1", API_KEY_SECRET: secret }, file);
+  expect(rows.map(({ name }) => name)).toEqual(Object.keys(variables));
+  const row = (name: string) => rows.find((found) => found.name === name);
+  expect(row("PORT")).toMatchObject({ value: "1", source: "environment" });
+  expect(row("HOST")).toMatchObject({ value: "127.0.0.1", source: "file" });
+  expect(row("LOG_LEVEL")).toMatchObject({ value: "info", source: "default" });
+  expect(row("DATABASE_URL")).toMatchObject({ value: "", source: "unset" });
+  expect(row("API_KEY_SECRET")).toMatchObject({ value: "[secret]", source: "environment" });
+  expect(JSON.stringify(rows)).not.toContain(secret);
+});
