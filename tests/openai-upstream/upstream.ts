@@ -3,45 +3,10 @@
 import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { chatCompletion, embeddings, sendError, sendJson, sendStream } from "./answers.ts";
+import type { Behavior } from "./behavior.ts";
 
-/** What the upstream does with one request. Everything left out is as a healthy server does it. */
-export interface Behavior {
-  /** Milliseconds before the headers. */
-  readonly delayMs?: number;
-  /** Waits for ever: before the headers, or in a stream after the headers or after the first chunk. */
-  readonly hang?: "before-headers" | "after-headers" | "mid-stream";
-  /** Cuts the connection with a TCP reset: before the headers, after the first chunk, or within the second one. */
-  readonly reset?: "before-headers" | "mid-stream" | "half-chunk";
-  /** Closes the connection orderly in the middle of the body. */
-  readonly truncate?: boolean;
-  /** Answers with this status and an error body. */
-  readonly status?: number;
-  /** The header `Retry-After` of an error answer. */
-  readonly retryAfter?: string;
-  /** The message of the error body. */
-  readonly errorMessage?: string;
-  /** Sent with status 200 in place of the JSON answer, or in place of the stream's second chunk. */
-  readonly raw?: string;
-  /** Content type of the answer. */
-  readonly contentType?: string;
-  /** false: the answer says no usage. */
-  readonly usage?: false | { readonly prompt_tokens: number; readonly completion_tokens: number };
-  /** Content of the answer; of a stream one chunk each. */
-  readonly content?: readonly string[];
-  /** A stream of this many chunks of `chunkText`, as fast as the reader takes them. */
-  readonly chunkCount?: number;
-  readonly chunkText?: string;
-  /** Milliseconds between the chunks of a stream. */
-  readonly dripMs?: number;
-  /** Writes a stream in pieces of this many bytes, each in a packet of its own. */
-  readonly pieceBytes?: number;
-  /** Sends this message as an error after the first chunk: as an `error` event, or as data with an error object. */
-  readonly errorEvent?: { readonly as: "event" | "data"; readonly message: string };
-  /** false: the stream ends without `[DONE]`. */
-  readonly done?: false;
-  /** false: no chunk carries a finish_reason. */
-  readonly finishReason?: false;
-}
+export type { Behavior } from "./behavior.ts";
 
 export interface RecordedRequest {
   readonly method: string;
@@ -81,7 +46,6 @@ export interface Upstream {
 
 const waitMs = 10_000;
 const keptRequests = 1000;
-const resetAfterMs = 50;
 
 export async function startUpstream(initial: Behavior = {}): Promise<Upstream> {
   const requests: RecordedRequest[] = [];
@@ -235,146 +199,4 @@ export async function startUpstream(initial: Behavior = {}): Promise<Upstream> {
       await closed;
     },
   };
-}
-
-function sendError(response: ServerResponse, behavior: Behavior, status: number): void {
-  const message = behavior.errorMessage ?? `The double answers with ${status}.`;
-  const body = JSON.stringify({
-    error: { message, type: "double_error", param: null, code: `double_${status}` },
-  });
-  response.writeHead(status, {
-    "content-type": "application/json",
-    "content-length": Buffer.byteLength(body),
-    ...(behavior.retryAfter === undefined ? {} : { "retry-after": behavior.retryAfter }),
-  });
-  response.end(body);
-}
-
-function sendJson(response: ServerResponse, value: object, behavior: Behavior): void {
-  const body = behavior.raw ?? JSON.stringify(value);
-  response.writeHead(200, {
-    "content-type": behavior.contentType ?? "application/json",
-    "content-length": Buffer.byteLength(body),
-  });
-  if (behavior.truncate) {
-    response.write(body.slice(0, body.length / 2), () => response.destroy());
-    return;
-  }
-  response.end(body);
-}
-
-function usageOf({ usage }: Behavior): object | undefined {
-  if (usage === false) return undefined;
-  const { prompt_tokens, completion_tokens } = usage ?? { prompt_tokens: 9, completion_tokens: 3 };
-  return { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens };
-}
-
-const defaultContent = ["Hello", ",", " world"];
-
-function chatCompletion(body: Record<string, unknown>, behavior: Behavior): object {
-  return {
-    id: "chatcmpl-double",
-    object: "chat.completion",
-    created: 1_700_000_000,
-    model: body.model,
-    choices: [
-      {
-        index: 0,
-        message: { role: "assistant", content: (behavior.content ?? defaultContent).join("") },
-        finish_reason: "stop",
-      },
-    ],
-    usage: usageOf(behavior),
-  };
-}
-
-function embeddings(body: Record<string, unknown>, behavior: Behavior): object {
-  const inputs = Array.isArray(body.input) && typeof body.input[0] !== "number" ? body.input : [body.input];
-  const vector = [0.25, -0.5, 1];
-  const embedding =
-    body.encoding_format === "base64"
-      ? Buffer.from(Float32Array.from(vector).buffer).toString("base64")
-      : vector;
-  const usage = usageOf(behavior) as { prompt_tokens: number } | undefined;
-  return {
-    object: "list",
-    data: inputs.map((_input, index) => ({ object: "embedding", index, embedding })),
-    model: body.model,
-    usage: usage && { prompt_tokens: usage.prompt_tokens, total_tokens: usage.prompt_tokens },
-  };
-}
-
-async function sendStream(
-  request: IncomingMessage,
-  response: ServerResponse,
-  body: Record<string, unknown>,
-  behavior: Behavior,
-  pause: (ms: number) => Promise<void>,
-): Promise<void> {
-  response.writeHead(200, {
-    "content-type": "text/event-stream; charset=utf-8",
-    "cache-control": "no-cache",
-  });
-  const gone = once(response, "close");
-  response.flushHeaders();
-  if (behavior.hang === "after-headers") return;
-  const write = async (text: string): Promise<void> => {
-    if (response.destroyed) return;
-    const bytes = Buffer.from(text, "utf8");
-    const size = behavior.pieceBytes ?? bytes.length;
-    for (let start = 0; start < bytes.length; start += size) {
-      const room = response.write(bytes.subarray(start, start + size));
-      if (!room && !response.destroyed) await Promise.race([once(response, "drain"), gone]);
-      if (behavior.pieceBytes !== undefined) await new Promise(setImmediate);
-    }
-  };
-  const chunk = (choices: readonly object[], more: object = {}): string =>
-    `data: ${JSON.stringify({ id: "chatcmpl-double", object: "chat.completion.chunk", created: 1_700_000_000, model: body.model, choices, ...more })}\n\n`;
-  const delta = (content: object, finish: string | null = null): string =>
-    chunk([{ index: 0, delta: content, finish_reason: finish }]);
-
-  let sent = 0;
-  for (const content of contents(behavior)) {
-    if (response.destroyed) return;
-    if (sent === 1) {
-      if (behavior.hang === "mid-stream") return;
-      // A reset throws away what the other side has not read yet: it gets some time to read the first chunk.
-      if (behavior.reset !== undefined) await pause(resetAfterMs);
-      if (behavior.reset === "mid-stream") {
-        request.socket.resetAndDestroy();
-        return;
-      }
-      if (behavior.reset === "half-chunk" || behavior.truncate) {
-        const half = delta({ content }).slice(0, 40);
-        response.write(half, () => {
-          if (behavior.truncate) response.destroy();
-          else request.socket.resetAndDestroy();
-        });
-        return;
-      }
-      if (behavior.raw !== undefined) await write(behavior.raw);
-      if (behavior.errorEvent !== undefined) {
-        const error = JSON.stringify({
-          error: { message: behavior.errorEvent.message, type: "server_error" },
-        });
-        await write(`${behavior.errorEvent.as === "event" ? "event: error\n" : ""}data: ${error}\n\n`);
-        response.end();
-        return;
-      }
-    }
-    if (behavior.dripMs !== undefined && sent > 0) await pause(behavior.dripMs);
-    await write(delta(sent === 0 ? { role: "assistant", content } : { content }));
-    sent += 1;
-  }
-  if (behavior.finishReason !== false) await write(delta({}, "stop"));
-  const options = body.stream_options as { include_usage?: boolean } | undefined;
-  const usage = usageOf(behavior);
-  if (options?.include_usage && usage !== undefined) await write(chunk([], { usage }));
-  if (behavior.done !== false) await write("data: [DONE]\n\n");
-  response.end();
-}
-
-function* contents({ content, chunkCount, chunkText = "x" }: Behavior): Generator<string> {
-  if (chunkCount === undefined) yield* content ?? defaultContent;
-  else for (let index = 0; index < chunkCount; index += 1) yield chunkText;
 }

@@ -31,7 +31,7 @@ const log = createLogging({ levels: { default: "error", modules: {} }, format: "
   "test-postgres",
 );
 
-export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+export default async function setup(project: Pick<TestProject, "provide">): Promise<() => Promise<void>> {
   await removeStale();
   const folder = await mkdtemp(join(tmpdir(), folderPrefix));
   const remove = () => rm(folder, { recursive: true, force: true });

@@ -23,8 +23,8 @@ export interface Admission {
    * `client_closed_request` if `signal` is aborted. Whoever gets a slot gives it back by `release`.
    */
   acquire(signal: AbortSignal): Promise<void>;
-  /** @param heldMs how long the slot was held, for the estimate of waits */
-  release(heldMs: number): void;
+  /** @param heldMs how long the slot was held, for the estimate of waits; null if nothing was done with it */
+  release(heldMs: number | null): void;
   /** Seconds until a call that is refused now may find room: at least 1, at most 60. */
   retryAfterSeconds(): number;
   overloaded(): EctusError;
@@ -103,7 +103,7 @@ export function createAdmission({ name, maxConcurrent, queue, maxWaitMs, now }: 
       return promise;
     },
     release(heldMs) {
-      meanHeldMs += (heldMs - meanHeldMs) / 16;
+      if (heldMs !== null) meanHeldMs += (heldMs - meanHeldMs) / 16;
       const [next] = waiters;
       // The slot goes to the next in line without becoming free in between, so that nobody overtakes.
       if (next === undefined) inFlight -= 1;

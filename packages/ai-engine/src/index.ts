@@ -5,7 +5,6 @@ export * from "./embeddings.ts";
 export * from "./engine.ts";
 export * from "./model-store.ts";
 export * from "./provider.ts";
-export { createOpenAiProvider, type OpenAiProviderOptions } from "./providers/openai/index.ts";
 export * from "./providers-config.ts";
 export { parseProviders, readProvidersFile } from "./providers-file.ts";
-export { costUsd, type ModelPrice, type TokenUsage, toEmbeddingUsage, toTokenUsage } from "./usage.ts";
+export { costUsd, type ModelPrice, type TokenUsage, toTokenUsage } from "./usage.ts";

@@ -53,8 +53,9 @@ test("a waiter is told once that it waits, and leaves when its signal is aborted
   let told = 0;
   const waiting = acquireFileLock(path(), { signal: controller.signal, pollMs: 1, onWait: () => told++ });
   await expect.poll(() => told).toBe(1);
-  controller.abort();
-  await expect(waiting).rejects.toThrow();
+  const reason = new Error("gone");
+  controller.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
   expect(told).toBe(1);
   await release();
 });

@@ -16,14 +16,18 @@ export interface FileLockOptions {
 const defaultStaleMs = 30_000;
 const defaultPollMs = 200;
 
-/** Waits for the lock, for as long as its holder lives; returns what releases it. */
+/**
+ * Waits for the lock, for as long as its holder lives; returns what releases it.
+ *
+ * @throws the signal's reason when it is aborted
+ */
 export async function acquireFileLock(path: string, options: FileLockOptions): Promise<() => Promise<void>> {
   const { signal, onWait, staleMs = defaultStaleMs, pollMs = defaultPollMs } = options;
   for (let waited = false; !(await create(path)); ) {
     if (await takeAwayIfStale(path, staleMs)) continue;
     if (!waited) onWait?.();
     waited = true;
-    await delay(pollMs, undefined, { signal });
+    await delay(pollMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
   const renewal = setInterval(() => {
     const now = new Date();

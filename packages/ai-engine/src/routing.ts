@@ -89,7 +89,7 @@ export async function tryRoutes<T>(
     // Asked again: the circuit may have opened while the call waited.
     const permit = circuit.begin();
     if (permit === undefined) {
-      admission.release(0);
+      admission.release(null);
       continue;
     }
     try {
@@ -100,13 +100,24 @@ export async function tryRoutes<T>(
       circuit.record(permit, outcome);
       admission.release(now() - startedAt);
       if (outcome === "failure") onRouteFailed(route, error);
-      if (!mendable(error)) throw error;
+      if (!mendable(error)) throw nameAsked(error, route);
       lastError = error;
     }
   }
   if (lastError !== undefined) throw lastError;
   if (fullLane !== undefined) throw fullLane.admission.overloaded();
   throw new EctusError("provider_unavailable", { model, retryAfterSeconds: secondsToTrial(routes) });
+}
+
+/** A client that leaves once a provider was asked has caused work: the error says whose. */
+function nameAsked(error: unknown, { lane }: Route): unknown {
+  return error instanceof EctusError && error.code === "client_closed_request"
+    ? new EctusError(
+        "client_closed_request",
+        { ...error.details, provider: lane.provider.name },
+        { cause: error },
+      )
+    : error;
 }
 
 function mendable(error: unknown): boolean {

@@ -1,38 +1,31 @@
 // Where a process is put together: database, storage, engine, jobs and the API, started in the order in which they
 // need each other and stopped in the reverse.
 import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import {
-  type Config,
-  createLogging,
-  EctusError,
-  type Environment,
-  type Logging,
-  loadConfig,
-} from "@ectus/core";
+import { EctusError, errorMessage, type Logging } from "@ectus/core";
 import { migrate, openDatabase, startJobs } from "@ectus/database";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
 import { type Credentials, ensureCredentials } from "./credentials.ts";
-import { loadInstanceSecrets } from "./instance-secrets.ts";
+import type { InstanceConfig } from "./instance-config.ts";
+import { type InstanceSecrets, loadInstanceSecrets } from "./instance-secrets.ts";
 import { maintenanceJobs } from "./maintenance-jobs.ts";
 import { openEngine } from "./open-engine.ts";
 import { openPostgres } from "./open-postgres.ts";
 import { createProgressBar, type ProgressOutput } from "./progress-bar.ts";
+import { portError, tryPort } from "./try-port.ts";
 import { version } from "./version.ts";
 
 export interface UpOptions {
-  readonly environment: Environment;
+  readonly instance: InstanceConfig;
   /** Asks nothing of the network. */
   readonly offline: boolean;
   /** Where progress is shown. */
   readonly output: ProgressOutput;
-  /** Whether standard output is a terminal. */
-  readonly terminal: boolean;
   /** Aborted to give up a start that is under way. */
   readonly signal: AbortSignal;
-  readonly logging?: Logging;
+  readonly logging: Logging;
 }
 
 export interface Instance {
@@ -48,19 +41,21 @@ export interface Instance {
   stop(graceMs?: number): Promise<void>;
 }
 
-/** Starts an instance. What was started is stopped again if a later part fails. */
+/** Starts an instance. What was started is stopped again if a later part fails or the start is given up. */
 export async function startInstance(options: UpOptions): Promise<Instance> {
-  const { environment, offline, output, terminal, signal } = options;
-  const config = loadConfig(environment, environment.ECTUS_CONFIG);
-  const logging =
-    options.logging ?? createLogging({ levels: config.LOG_LEVEL, format: logFormat(config, terminal) });
-  const dataDir = resolve(config.DATA_DIR);
-  // The embedded database's user has to pass through.
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
-  const secrets = await loadInstanceSecrets(dataDir);
+  const { offline, output, logging } = options;
+  const { config, environment, dataDir } = options.instance;
   const log = logging.module("cli");
+  const fault = await tryPort(config.HOST, config.PORT);
+  if (fault !== undefined) throw portError(config.HOST, config.PORT, fault);
+  const secrets = await openDataDir(dataDir);
 
   await using started = new AsyncDisposableStack();
+  // A pipe that is closed on the other side takes no more lines; that is no failure of the stop.
+  started.defer(() => logging.flush().catch(() => {}));
+  // A start that fails ends the parts that are still on their way.
+  const giveUp = new AbortController();
+  const signal = AbortSignal.any([options.signal, giveUp.signal]);
   const openingEngine = openEngine({
     config,
     environment,
@@ -70,21 +65,27 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     signal,
     progress: () => createProgressBar({ output, label: "Built-in model" }),
   });
-  // Its failure is reported below; until then it must not count as unhandled.
+  // A failure of it is thrown below; until then it must not count as unhandled.
   openingEngine.catch(() => {});
-  started.defer(() => logging.flush());
+  started.defer(async () => {
+    giveUp.abort(new Error("the start was given up"));
+    const engine = await openingEngine.catch(() => undefined);
+    await engine?.close();
+  });
   const postgres = await openPostgres({ config, dataDir, secrets, log: logging.module("postgres"), signal });
   started.defer(() => postgres.stop());
+  // Of the database's steps none can be aborted; each is short, and none begins after the start was given up.
+  signal.throwIfAborted();
   await migrate({ url: postgres.ownerUrl, log: logging.module("database") });
+  signal.throwIfAborted();
   const database = openDatabase({
     url: postgres.url,
     poolSize: config.DATABASE_POOL_SIZE,
     log: logging.module("database"),
   });
   started.defer(() => database.close());
-  const storage = await openStorage(config.STORAGE_URL ?? pathToFileURL(join(dataDir, "files")).href);
-  const engine = await openingEngine;
-  started.defer(() => engine.close());
+  const storage = await openStorage(storageUrl(options.instance));
+  const engine = await unlessFailed(openingEngine, postgres.failed);
   const jobs = await startJobs({
     database,
     definitions: maintenanceJobs(database, storage),
@@ -92,33 +93,30 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   });
   started.defer(() => jobs.stop());
   signal.throwIfAborted();
-  const apiKeySecrets = config.API_KEY_SECRET ?? [secrets.apiKeySecret];
+  const apiKeySecrets = secretsOf(options.instance, secrets);
   const server = await startServer({
     host: config.HOST,
     port: config.PORT,
     trustedProxies: config.TRUSTED_PROXIES,
-    apiKeySecrets: apiKeySecrets as [string, ...string[]],
+    apiKeySecrets,
     version,
     database,
     storage,
     engine,
     logging,
   }).catch((error: NodeJS.ErrnoException) => {
-    throw error.code === "EADDRINUSE" ? portInUse(config.PORT, error) : error;
+    throw error.syscall === "listen" ? portError(config.HOST, config.PORT, error) : error;
   });
   let graceMs: number | undefined;
   started.defer(() => server.close(graceMs));
-  const credentials = await ensureCredentials({
-    database,
-    dataDir,
-    apiKeySecret: apiKeySecrets[0] as string,
-    baseUrl: server.url,
-  });
-  log.info({ url: server.url, version }, "ready");
+  const url = clientUrl(config.HOST, server.url);
+  const credentials = await ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url });
+  signal.throwIfAborted();
+  log.info({ url, version }, "ready");
 
   const running = started.move();
   return {
-    url: server.url,
+    url,
     dataDir,
     models: engine.models().map(({ id }) => id),
     credentials,
@@ -131,17 +129,44 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   };
 }
 
-function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty" {
-  if (LOG_FORMAT !== "auto") return LOG_FORMAT;
-  return terminal ? "pretty" : "json";
+/** Where an instance keeps files. */
+export function storageUrl({ config, dataDir }: InstanceConfig): string {
+  return config.STORAGE_URL ?? pathToFileURL(join(dataDir, "files")).href;
 }
 
-function portInUse(port: number, cause: Error): EctusError {
-  return new EctusError(
-    "invalid_config",
-    {
-      faults: `  PORT: got ${port}, which another program uses; accepts a free port: try --port 0 or stop that program`,
-    },
-    { cause },
-  );
+/** The secrets that API keys are stored under, the newest first. */
+function secretsOf({ config }: InstanceConfig, secrets: InstanceSecrets): readonly [string, ...string[]] {
+  const [newest = secrets.apiKeySecret, ...older] = config.API_KEY_SECRET ?? [];
+  return [newest, ...older];
+}
+
+async function openDataDir(dataDir: string): Promise<InstanceSecrets> {
+  try {
+    // The embedded database's user has to pass through.
+    await mkdir(dataDir, { recursive: true, mode: 0o711 });
+    return await loadInstanceSecrets(dataDir);
+  } catch (error) {
+    if (error instanceof EctusError) throw error;
+    throw new EctusError(
+      "invalid_config",
+      {
+        faults: `  DATA_DIR: got ${JSON.stringify(dataDir)}, which cannot be used (${errorMessage(error)}); accepts a folder that this user can write to`,
+      },
+      { cause: error },
+    );
+  }
+}
+
+function unlessFailed<T>(work: Promise<T>, failed: Promise<never>): Promise<T> {
+  return Promise.race([work, failed]);
+}
+
+const everyAddress = new Set(["0.0.0.0", "::", "::0"]);
+
+/** The server's URL as a client reaches it: one that listens on a single address answers only there. */
+export function clientUrl(host: string, serverUrl: string): string {
+  if (everyAddress.has(host)) return serverUrl;
+  const url = new URL(serverUrl);
+  url.hostname = host.includes(":") ? `[${host}]` : host;
+  return url.origin;
 }

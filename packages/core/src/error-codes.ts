@@ -43,7 +43,7 @@ export const errorCodes = define({
     status: 400,
     type: "invalid_request_error",
     message: (d) =>
-      `${d.param ?? "A text"} contains the character U+0000, which cannot be stored. Remove it and send the request again.`,
+      `${d.param ?? "A text"} contains ${d.character ?? "the character U+0000"}, which cannot be stored. Remove it and send the request again.`,
   },
   unsupported_media_type: {
     status: 415,
@@ -55,6 +55,21 @@ export const errorCodes = define({
     status: 413,
     type: "invalid_request_error",
     message: (d) => `The request is larger than ${d.limitBytes} bytes, the most that is accepted here.`,
+  },
+  malformed_request: {
+    status: 400,
+    type: "invalid_request_error",
+    message: () => "This is not a valid HTTP request.",
+  },
+  request_timeout: {
+    status: 408,
+    type: "invalid_request_error",
+    message: () => "The request did not arrive in time. Send it again.",
+  },
+  headers_too_large: {
+    status: 431,
+    type: "invalid_request_error",
+    message: () => "The headers of the request are too large. Send fewer or shorter ones.",
   },
   context_length_exceeded: {
     status: 400,
@@ -190,7 +205,7 @@ export const errorCodes = define({
   database_unavailable: {
     status: 503,
     type: "server_error",
-    message: () => "The database cannot be reached. Try again in a few seconds.",
+    message: (d) => `${d.reason ?? "The database cannot be reached"}. Try again in a few seconds.`,
   },
   storage_full: {
     status: 507,
@@ -201,6 +216,11 @@ export const errorCodes = define({
     status: 500,
     type: "server_error",
     message: (d) => `The storage failed: ${d.reason}.`,
+  },
+  check_timeout: {
+    status: 503,
+    type: "server_error",
+    message: (d) => `No answer within ${d.timeoutMs} ms.`,
   },
   shutting_down: {
     status: 503,
@@ -229,6 +249,18 @@ export const errorCodes = define({
     type: "server_error",
     message: (d) =>
       `The folder ${d.dir} is in use by another Ectus${d.pid ? ` (process ${d.pid})` : ""}. Stop that one, or choose another --data-dir.`,
+  },
+  port_in_use: {
+    status: 500,
+    type: "server_error",
+    message: (d) =>
+      `Port ${d.port} is used by another program. Stop that one, or choose another with --port; --port 0 takes a free one.`,
+  },
+  database_unreachable: {
+    status: 500,
+    type: "server_error",
+    message: (d) =>
+      `The database at ${d.address} cannot be reached: ${d.reason}. Check DATABASE_URL, and that PostgreSQL runs there.`,
   },
   embedded_postgres_failed: {
     status: 500,

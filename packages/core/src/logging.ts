@@ -1,6 +1,12 @@
 // Structured logs: one pino root per process, one child per module with a level of its own, the request context on
 // every line. Where lines go is a parameter; what may not be in them is removed here.
-import { type DestinationStream, type Logger as PinoLogger, pino, stdTimeFunctions } from "pino";
+import {
+  type DestinationStream,
+  type Logger as PinoLogger,
+  pino,
+  stdSerializers,
+  stdTimeFunctions,
+} from "pino";
 import { PinoPretty } from "pino-pretty";
 import { currentContext } from "./request-context.ts";
 
@@ -30,27 +36,31 @@ export interface LoggingOptions {
 }
 
 // Fields that hold credentials wherever they are logged from.
-const redactedFields = ["authorization", "apiKey", "password", "secret", "token", "key"];
-const redactedPaths = redactedFields.flatMap((field) => [
-  field,
-  `*.${field}`,
-  `headers.${field}`,
-  `*.headers.${field}`,
-]);
+const redactedFields = new Set(["authorization", "apiKey", "password", "secret", "token", "key"]);
+const censor = "[redacted]";
+// A line's own fields, objects in them, and objects in those, as the headers of a request.
+const redactedDepth = 3;
+// Lines leave together: handing each to a thread costs more than making it. None waits longer than this.
+const destinationOptions = { fd: 1, sync: false, minLength: 4_096, periodicFlush: 100 };
 
 export function createLogging({ levels, format, destination }: LoggingOptions): Logging {
   const stream =
     destination ??
     (format === "pretty"
       ? PinoPretty({ ignore: "pid,hostname", sync: true })
-      : pino.destination({ fd: 1, sync: false }));
+      : pino.destination(destinationOptions));
   const root = pino(
     {
       level: levels.default,
       base: null,
       timestamp: stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-      redact: { paths: redactedPaths, censor: "[redacted]" },
+      formatters: {
+        level: (label) => ({ level: label }),
+        // By hand: pino's redaction with wildcards reads its paths anew for each value of each line, which took a
+        // twentieth of the CPU time of a request.
+        log: (line) => redact(line, redactedDepth),
+      },
+      serializers: { err: (error: Error) => redactInner(stdSerializers.err(error), redactedDepth) },
       mixin: () => {
         const context = currentContext();
         if (context === undefined) return {};
@@ -75,4 +85,24 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
         root.flush((error) => (error ? reject(error) : resolve()));
       }),
   };
+}
+
+// Copies only where there is something to hide. The bound of the depth ends cycles too.
+function redact<T extends object>(value: T, depth: number): T {
+  const fields = value as Readonly<Record<string, unknown>>;
+  let copy: Record<string, unknown> | undefined;
+  for (const field of Object.keys(fields)) {
+    const inner = fields[field];
+    const shown = redactedFields.has(field) ? censor : redactInner(inner, depth);
+    if (shown === inner || inner === undefined) continue;
+    copy ??= Object.assign(Array.isArray(value) ? [] : {}, fields);
+    copy[field] = shown;
+  }
+  return copy === undefined ? value : (copy as T);
+}
+
+function redactInner(value: unknown, depth: number): unknown {
+  // An error's own fields are redacted by its serializer, which has to see that it is one.
+  if (depth <= 1 || typeof value !== "object" || value === null || value instanceof Error) return value;
+  return redact(value, depth - 1);
 }

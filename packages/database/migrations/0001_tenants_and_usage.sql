@@ -139,6 +139,8 @@ begin
 end $$;
 create trigger audit_log_append_only before update or delete on audit_log
   for each row execute function refuse_audit_change();
+create trigger audit_log_not_truncated before truncate on audit_log
+  for each statement execute function refuse_audit_change();
 
 -- Tokens that a tenant has spent in a month (UTC), and those that instances hold to spend.
 -- Invariant with a budget: spent + leased <= monthly_token_budget when a lease is given.
@@ -187,9 +189,11 @@ end $$;
 -- The platform in scope sees and changes every tenant's row in this one table: that is what an operator's key is for.
 alter table tenants enable row level security, force row level security;
 create policy owner on tenants to current_user using (true) with check (true);
-create policy tenants_in_scope on tenants to ectus_app
-  using (id = any (scope_tenants()) or '00000000-0000-0000-0000-000000000000' = any (scope_tenants()))
-  with check (id = any (scope_tenants()) or '00000000-0000-0000-0000-000000000000' = any (scope_tenants()));
+create policy platform_in_scope on tenants to ectus_app
+  using ('00000000-0000-0000-0000-000000000000' = any (scope_tenants()))
+  with check ('00000000-0000-0000-0000-000000000000' = any (scope_tenants()));
+-- A tenant may read its own row, but not raise its own limits.
+create policy tenants_in_scope on tenants for select to ectus_app using (id = any (scope_tenants()));
 
 grant usage on schema public to ectus_app;
 grant select, insert, update on tenants, api_keys, token_budgets to ectus_app;
@@ -200,17 +204,29 @@ grant select, insert on usage, audit_log to ectus_app;
 create table usage_default partition of usage default;
 create table audit_log_default partition of audit_log default;
 
+-- A month of which the default partition has rows already stays there: its partition could only be made by moving
+-- them, and the audit log lets nobody do that.
 create procedure create_month_partitions(first_month date, months integer) language plpgsql as $$
 declare
   t text;
-  from_month timestamp;
+  month timestamp;
+  part text;
+  since timestamptz;
+  until timestamptz;
+  late boolean;
 begin
   foreach t in array array['usage', 'audit_log'] loop
     for i in 0 .. months - 1 loop
-      from_month := date_trunc('month', first_month) + make_interval(months => i);
-      execute format('create table if not exists %I partition of %I for values from (%L) to (%L)',
-                     t || to_char(from_month, '_YYYY_MM'), t,
-                     from_month at time zone 'UTC', (from_month + interval '1 month') at time zone 'UTC');
+      month := date_trunc('month', first_month::timestamp) + make_interval(months => i);
+      part := t || to_char(month, '_YYYY_MM');
+      since := month at time zone 'UTC';
+      until := (month + interval '1 month') at time zone 'UTC';
+      -- Asked first, because making a partition waits for every reader of the table.
+      continue when to_regclass(part) is not null;
+      execute format('select exists (select from %I where created_at >= $1 and created_at < $2)', t || '_default')
+        into late using since, until;
+      continue when late;
+      execute format('create table %I partition of %I for values from (%L) to (%L)', part, t, since, until);
     end loop;
   end loop;
 end $$;
@@ -234,15 +250,16 @@ create function find_api_key(digests bytea[])
 revoke execute on function find_api_key from public;
 grant execute on function find_api_key to ectus_app;
 
--- Tells every instance to forget what it has cached of a key or of a tenant.
+-- Tells every instance to forget what it has cached of a key or of a tenant. The key's id and not its digest, because
+-- a digest changes when the secret is rotated.
 create function notify_key_change() returns trigger language plpgsql as $$
 begin
-  if tg_op <> 'UPDATE' or old is distinct from new then
-    perform pg_notify('ectus_key_changes', encode((coalesce(new, old)).digest, 'hex'));
-  end if;
+  perform pg_notify('ectus_key_changes', (case when tg_op = 'DELETE' then old.id else new.id end)::text);
   return null;
 end $$;
-create trigger api_keys_change after insert or delete or update of digest, scopes, expires_at, revoked_at, requests_per_minute, tokens_per_minute
+-- Not on a change of last_used_at, which every settlement may write.
+create trigger api_keys_change
+  after insert or delete or update of digest, scopes, expires_at, revoked_at, requests_per_minute, tokens_per_minute
   on api_keys for each row execute function notify_key_change();
 
 create function notify_tenant_change() returns trigger language plpgsql as $$

@@ -1,9 +1,9 @@
 // The application's access to PostgreSQL: a pool of connections in the role ectus_app, one place that every query
 // passes, and transactions that see the tenants in scope and nothing else.
-import type { Logger } from "@ectus/core";
+import { EctusError, type Logger } from "@ectus/core";
 import { Kysely, PostgresDialect, type PostgresPoolClient, sql, type Transaction } from "kysely";
 import pg from "pg";
-import { toDatabaseError } from "./database-errors.ts";
+import { isConnectionError, rowsOf, toDatabaseError } from "./database-errors.ts";
 import { type Listener, type ListenOptions, listen } from "./listener.ts";
 import { appRole } from "./roles.ts";
 import type { DB } from "./schema.ts";
@@ -18,6 +18,8 @@ export interface Query {
   readonly values: readonly unknown[];
   /** What it does, in one word or two. */
   readonly operation: string;
+  /** How long to wait for an answer; longer than a statement may take by default. */
+  readonly timeoutMs?: number;
 }
 
 export type TenantTransaction = Transaction<DB>;
@@ -44,12 +46,19 @@ export interface DatabaseOptions {
   readonly url: string;
   readonly poolSize: number;
   readonly log: Logger;
+  /** How long a query waits for a free connection, and a connection for the server; 5,000 by default. */
+  readonly connectTimeoutMs?: number;
+  /** When the server ends a statement; 30,000 by default. */
+  readonly statementTimeoutMs?: number;
 }
 
-const connectTimeoutMs = 5_000;
-const statementTimeoutMs = 30_000;
+const defaultConnectTimeoutMs = 5_000;
+const defaultStatementTimeoutMs = 30_000;
+// The server ends a statement by itself; this is for a connection that is silent.
+const silenceMs = 5_000;
 
 const int8Oid = 20;
+const dateOid = 1082;
 
 // bigint as a number: every count here stays far below 2^53, and one that did not must not be rounded in silence.
 function parseInt8(text: string): number {
@@ -58,30 +67,59 @@ function parseInt8(text: string): number {
   return value;
 }
 
-const types: pg.CustomTypesConfig = {
-  getTypeParser: ((oid: number, format?: "text" | "binary") =>
-    oid === int8Oid
-      ? parseInt8
-      : pg.types.getTypeParser(oid, format as "text")) as typeof pg.types.getTypeParser,
+// A date has no time zone; pg would make a local midnight of it.
+const parsers: Readonly<Record<number, (text: string) => unknown>> = {
+  [int8Oid]: parseInt8,
+  [dateOid]: (text) => text,
 };
 
-export function openDatabase({ url, poolSize, log }: DatabaseOptions): Database {
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: "text" | "binary") =>
+    parsers[oid] ?? pg.types.getTypeParser(oid, format as "text")) as typeof pg.types.getTypeParser,
+};
+
+export function openDatabase(options: DatabaseOptions): Database {
+  const { poolSize, log } = options;
+  const connectionTimeoutMillis = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
+  const statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
   const clientOptions: pg.ClientConfig = {
-    connectionString: url,
+    connectionString: withSessionOptions(options.url, [
+      `-c role=${appRole}`,
+      "-c search_path=public",
+      `-c statement_timeout=${statementTimeoutMs}`,
+      "-c idle_in_transaction_session_timeout=60000",
+    ]),
     application_name: "ectus",
-    options: `-c role=${appRole} -c statement_timeout=${statementTimeoutMs} -c idle_in_transaction_session_timeout=60000`,
-    connectionTimeoutMillis: connectTimeoutMs,
+    connectionTimeoutMillis,
+    query_timeout: statementTimeoutMs + silenceMs,
     keepAlive: true,
     types,
   };
-  const pool = new pg.Pool({ ...clientOptions, max: poolSize, idleTimeoutMillis: 60_000 });
+  const pool = new pg.Pool({
+    ...clientOptions,
+    max: poolSize,
+    idleTimeoutMillis: 60_000,
+    onConnect: checkRole,
+  });
   pool.on("error", (error) => log.warn({ err: error }, "idle database connection lost"));
+  // While a connection is in use its pool does not listen. That it broke between two queries of a transaction is told
+  // by the second one, and must not end the process.
+  pool.on("connect", (client) => client.on("error", () => {}));
 
   async function connect(): Promise<pg.PoolClient> {
     try {
       return await pool.connect();
     } catch (error) {
-      throw toDatabaseError(error);
+      const exhausted = pool.totalCount >= poolSize && pool.idleCount === 0 && isQueueTimeout(error);
+      if (!exhausted) throw toDatabaseError(error);
+      throw new EctusError(
+        "database_unavailable",
+        {
+          reason: `All ${poolSize} database connections were busy for ${connectionTimeoutMillis} ms`,
+          retryAfterSeconds: 2,
+        },
+        { cause: error },
+      );
     }
   }
 
@@ -90,8 +128,17 @@ export function openDatabase({ url, poolSize, log }: DatabaseOptions): Database 
     try {
       return await client.query(query);
     } catch (error) {
+      if (!isRefusal(error)) unusable.add(client);
       throw toDatabaseError(error);
     }
+  }
+
+  // Connections that go back to the pool to be closed: a query on them got no whole answer.
+  const unusable = new WeakSet<pg.PoolClient>();
+
+  function release(client: pg.PoolClient): void {
+    // A transaction that is still open would be the next one's, with its tenants in scope.
+    client.release(unusable.has(client) || client.getTransactionStatus() !== "I");
   }
 
   const kysely = new Kysely<DB>({
@@ -102,38 +149,45 @@ export function openDatabase({ url, poolSize, log }: DatabaseOptions): Database 
           return {
             query: (text: string, values: readonly unknown[]) =>
               runQuery(client, { text, values: values as unknown[] }),
-            release: () => client.release(),
+            release: () => release(client),
             // Kysely's interface has a second form for cursors, which this program does not use.
           } as unknown as PostgresPoolClient;
         },
         options: clientOptions,
-        end: () => pool.end(),
+        end: async () => {},
       },
     }),
   });
 
-  async function run<Row extends object>(query: Query): Promise<Row[]> {
+  async function run<Row extends object>({ name, text, values, timeoutMs }: Query): Promise<Row[]> {
     const client = await connect();
-    let failed = true;
     try {
-      const { name, text } = query;
-      const values = query.values as unknown[];
-      const result = await runQuery(client, name === undefined ? { text, values } : { name, text, values });
-      failed = false;
-      return result.rows as Row[];
+      const result = await runQuery(client, {
+        text,
+        values: values as unknown[],
+        ...(name === undefined ? {} : { name }),
+        ...(timeoutMs === undefined ? {} : { query_timeout: timeoutMs }),
+      });
+      return rowsOf(result).rows as Row[];
+    } catch (error) {
+      // Several statements in one text may have begun a transaction.
+      if (values.length === 0) unusable.add(client);
+      throw error;
     } finally {
-      // A connection whose query failed may be broken; a new one costs little.
-      client.release(failed);
+      release(client);
     }
   }
 
   return {
     run,
-    inTenant: (tenantId, work) =>
-      kysely.transaction().execute(async (tx) => {
+    inTenant: async (tenantId, work) => {
+      // A comma in it would put a second tenant in scope.
+      if (!uuid.test(tenantId)) throw new TypeError(`not a tenant's id: ${tenantId}`);
+      return kysely.transaction().execute(async (tx) => {
         await sql`select set_config('ectus.tenants', ${`{${tenantId}}`}, true)`.execute(tx);
         return work(tx);
-      }),
+      });
+    },
     listen: (options) => listen({ ...options, connect: () => new pg.Client(clientOptions) }),
     ping: async () => {
       await run({ name: "ping", text: "select 1", values: [], operation: "ping" });
@@ -141,6 +195,36 @@ export function openDatabase({ url, poolSize, log }: DatabaseOptions): Database 
     get pool() {
       return { size: poolSize, total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount };
     },
-    close: () => kysely.destroy(),
+    // Kysely would end the pool only if it was used.
+    close: () => pool.end(),
   };
+}
+
+const uuid = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
+
+/** The URL with options of the session added; a URL's own would otherwise replace them, the role with them. */
+function withSessionOptions(url: string, options: readonly string[]): string {
+  const changed = new URL(url);
+  const own = changed.searchParams.get("options");
+  changed.searchParams.set("options", [...(own === null ? [] : [own]), ...options].join(" "));
+  return changed.href;
+}
+
+// A connection pooler may drop the options of a session. Row security must not hang on that.
+async function checkRole(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query("select current_user as role");
+  if (rows[0].role !== appRole) {
+    throw new EctusError("schema_mismatch", {
+      reason: `the session runs as ${rows[0].role} and not as ${appRole}. Let DATABASE_URL log in as ${appRole}, or connect without a pooler that drops session options.`,
+    });
+  }
+}
+
+/** Whether the server answered and said no: the connection is as good as before. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof pg.DatabaseError && !isConnectionError(error);
+}
+
+function isQueueTimeout(error: unknown): boolean {
+  return error instanceof Error && error.message === "timeout exceeded when trying to connect";
 }

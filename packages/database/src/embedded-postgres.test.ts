@@ -252,6 +252,49 @@ describe("after a crash", () => {
     expect(await query(second.superuserUrl, "SELECT count(*)::int AS n FROM kept")).toEqual([{ n: 1000 }]);
   });
 
+  test("of postgres alone its last process may end late: the start waits for it", async () => {
+    const child = runElsewhere(`
+      const { superuserUrl } = await startEmbeddedPostgres({ dataDir, log });
+      const client = new pg.Client(superuserUrl);
+      await client.connect();
+      const { rows } = await client.query("SELECT pg_backend_pid() AS pid");
+      console.log(rows[0].pid);
+    `);
+    const [text] = await once(child.stdout, "data");
+    const backend = Number(text);
+    process.kill(backend, "SIGSTOP");
+    child.kill("SIGKILL");
+    const server = await serverPid();
+    process.kill(server, "SIGKILL");
+    await until(() => !isAlive(server));
+
+    const starting = start();
+    starting.catch(() => {});
+    try {
+      await until(() => logged.join("").includes("pre-existing shared memory block"));
+    } finally {
+      process.kill(backend, "SIGCONT");
+    }
+    const postgres = await starting;
+    expect(await query(postgres.superuserUrl, "SELECT 1 AS one")).toEqual([{ one: 1 }]);
+  });
+
+  test("its end is told although one of its processes hangs", async () => {
+    const postgres = await start();
+    const client = new pg.Client({ connectionString: postgres.superuserUrl });
+    client.on("error", () => {});
+    await client.connect();
+    const backend: number = (await client.query("SELECT pg_backend_pid() AS pid")).rows[0].pid;
+    process.kill(backend, "SIGSTOP");
+    try {
+      process.kill(await serverPid(), "SIGKILL");
+      expect(await postgres.exited).toEqual({ code: null, signal: "SIGKILL" });
+    } finally {
+      process.kill(backend, "SIGCONT");
+    }
+    await client.end().catch(() => {});
+  });
+
   test("a pid file that names another program's process does not stop the start or that process", async () => {
     // Of the same user, as which PostgreSQL takes any living process for another postmaster.
     const { uid, gid } = await stat(join(dataDir, "cluster"));

@@ -56,6 +56,7 @@ const readyTimeoutMs = 120_000;
 const defaultShutdownWaitMs = 10_000;
 const attempts = 20;
 const sharedMemoryRetryMs = 250;
+const lastLinesWaitMs = 1_000;
 
 /**
  * Starts the cluster of `dataDir`, which is made on first use, and waits until it takes connections. Ends a postgres
@@ -194,7 +195,15 @@ async function spawnServer(
       output.add(errorMessage(error));
       if (child.pid === undefined) resolve({ code: null, signal: null });
     });
-    child.once("close", (code, signal) => resolve({ code, signal }));
+    child.once("exit", (code, signal) => {
+      const resolveEnd = (): void => resolve({ code, signal });
+      // Its last lines are still on the way. A process of its own that hangs would keep the pipe open for good.
+      const timer = setTimeout(resolveEnd, lastLinesWaitMs);
+      child.once("close", () => {
+        clearTimeout(timer);
+        resolveEnd();
+      });
+    });
   });
   return { child, port, output, exited, shutdownWaitMs: options.shutdownWaitMs ?? defaultShutdownWaitMs };
 }

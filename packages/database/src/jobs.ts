@@ -10,22 +10,34 @@ export interface JobDefinition {
   readonly name: string;
   /** When it runs, as a cron expression in UTC. */
   readonly cron: string;
-  /** Does the work and returns what is worth a log line. */
+  /** Does the work and returns what is worth a log line. A run that fails is tried again, at most three times. */
   readonly run: (signal: AbortSignal) => Promise<Record<string, unknown>>;
 }
 
 /** Runs scheduled jobs; each run happens on one instance, whichever takes it. */
 export interface Jobs {
-  /** Lets running jobs end, at most 10 s, and takes no more. */
-  stop(): Promise<void>;
+  /** Asks for a run now, unless one is waiting already. */
+  trigger(name: string): Promise<void>;
+  /** Lets running jobs end, at most `graceMs` (10,000 by default, 1,000 at least), and takes no more. */
+  stop(graceMs?: number): Promise<void>;
 }
 
-export async function startJobs(options: {
+export interface JobsOptions {
   readonly database: Database;
   readonly definitions: readonly JobDefinition[];
   readonly log: Logger;
-}): Promise<Jobs> {
-  const { database, definitions, log } = options;
+  /** How often an instance looks for work; 10 by default, 0.5 at least. */
+  readonly pollSeconds?: number;
+  /** Pause before a failed run is tried again; 30 by default. */
+  readonly retryDelaySeconds?: number;
+}
+
+const retryLimit = 3;
+const expireInSeconds = 900;
+const defaultGraceMs = 10_000;
+
+export async function startJobs(options: JobsOptions): Promise<Jobs> {
+  const { database, definitions, log, pollSeconds = 10, retryDelaySeconds = 30 } = options;
   const boss = new PgBoss({
     db: {
       executeSql: async (text, values) => ({
@@ -39,21 +51,39 @@ export async function startJobs(options: {
     monitorVacuum: false,
   });
   boss.on("error", (error) => log.error({ err: error }, "job queue failed"));
-  await boss.start();
-  for (const { name, cron, run } of definitions) {
-    await boss.createQueue(name, {
-      policy: "singleton",
-      retryLimit: 3,
-      retryDelay: 30,
-      expireInSeconds: 900,
-    });
+  try {
+    await boss.start();
+    for (const definition of definitions) await add(definition);
+  } catch (error) {
+    await boss.stop({ graceful: false });
+    throw error;
+  }
+
+  async function add({ name, cron, run }: JobDefinition): Promise<void> {
+    const settings = { retryLimit, retryDelay: retryDelaySeconds, expireInSeconds };
+    // At most one run waits and one is at work: a tick that finds one waiting adds nothing.
+    await boss.createQueue(name, { policy: "stately", ...settings });
+    // One that an earlier version made keeps its settings otherwise.
+    await boss.updateQueue(name, settings);
     await boss.schedule(name, cron, null, { tz: "UTC" });
-    await boss.work(name, { pollingIntervalSeconds: 10 }, async ([job]) => {
+    await boss.work(name, { pollingIntervalSeconds: pollSeconds }, async ([job]) => {
       if (job === undefined) return;
       const started = performance.now();
-      const result = await run(job.signal);
-      log.info({ job: name, durationMs: Math.round(performance.now() - started), ...result }, "job done");
+      const durationMs = (): number => Math.round(performance.now() - started);
+      try {
+        const result = await run(job.signal);
+        log.info({ job: name, durationMs: durationMs(), ...result }, "job done");
+      } catch (error) {
+        log.error({ job: name, durationMs: durationMs(), err: error }, "job failed");
+        throw error;
+      }
     });
   }
-  return { stop: () => boss.stop({ graceful: true, timeout: 10_000 }) };
+
+  return {
+    trigger: async (name) => {
+      await boss.send(name);
+    },
+    stop: (graceMs = defaultGraceMs) => boss.stop({ graceful: true, timeout: graceMs }),
+  };
 }

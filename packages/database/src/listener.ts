@@ -1,5 +1,6 @@
 // LISTEN on a connection of its own that comes back by itself, and says how long ago it was last known to be alive:
 // who caches by its notifications must know when they cannot have arrived.
+import type { Duplex } from "node:stream";
 import { errorMessage, type Logger } from "@ectus/core";
 import type pg from "pg";
 
@@ -9,10 +10,12 @@ export interface ListenOptions {
   /** Called when notifications may have been missed: at each new connection. */
   readonly onGap: () => void;
   readonly log: Logger;
+  /** How long a new connection may take until it listens; 5,000 by default. */
+  readonly openTimeoutMs?: number;
 }
 
 export interface Listener {
-  /** Resolves when it listens for the first time. */
+  /** Resolves when it listens for the first time, or is closed before. */
   readonly ready: Promise<void>;
   /** Milliseconds of `performance.now()` up to which every notification has been delivered; -Infinity if unknown. */
   deliveredUpTo(): number;
@@ -21,9 +24,11 @@ export interface Listener {
 
 const heartbeatMs = 250;
 const heartbeatTimeoutMs = 1_000;
+const endTimeoutMs = 1_000;
 const reconnectMs = { first: 50, most: 2_000 };
 
-export function listen({ connect, handlers, onGap, log }: ListenOptions): Listener {
+export function listen(options: ListenOptions): Listener {
+  const { connect, handlers, onGap, log, openTimeoutMs = 5_000 } = options;
   let closed = false;
   let client: pg.Client | undefined;
   let deliveredUpTo = Number.NEGATIVE_INFINITY;
@@ -36,7 +41,7 @@ export function listen({ connect, handlers, onGap, log }: ListenOptions): Listen
     client = undefined;
     deliveredUpTo = Number.NEGATIVE_INFINITY;
     clearTimeout(timer);
-    broken.end().catch(() => {});
+    void end(broken);
     if (closed) return;
     log.warn({ reason }, "notification connection lost");
     timer = setTimeout(open, delayMs);
@@ -47,6 +52,8 @@ export function listen({ connect, handlers, onGap, log }: ListenOptions): Listen
   async function open(): Promise<void> {
     const opening = connect();
     client = opening;
+    const timeout = setTimeout(() => lost(opening, "no answer to LISTEN"), openTimeoutMs);
+    timeout.unref();
     opening.on("error", (error) => lost(opening, error.message));
     opening.on("end", () => lost(opening, "closed by the server"));
     opening.on("notification", ({ channel, payload }) => handlers[channel]?.(payload ?? ""));
@@ -61,6 +68,8 @@ export function listen({ connect, handlers, onGap, log }: ListenOptions): Listen
       markReady();
     } catch (error) {
       lost(opening, errorMessage(error));
+    } finally {
+      clearTimeout(timeout);
     }
   }
 
@@ -68,6 +77,7 @@ export function listen({ connect, handlers, onGap, log }: ListenOptions): Listen
   async function beat(on: pg.Client): Promise<void> {
     const sentAt = performance.now();
     const timeout = setTimeout(() => lost(on, "no answer to a heartbeat"), heartbeatTimeoutMs);
+    timeout.unref();
     try {
       await on.query("select 1");
     } catch (error) {
@@ -91,7 +101,22 @@ export function listen({ connect, handlers, onGap, log }: ListenOptions): Listen
       clearTimeout(timer);
       const open = client;
       client = undefined;
-      await open?.end().catch(() => {});
+      markReady();
+      if (open !== undefined) await end(open);
     },
   };
+}
+
+/** Says goodbye, and cuts the connection if that is not answered. */
+async function end(client: pg.Client): Promise<void> {
+  const cut = setTimeout(() => streamOf(client)?.destroy(), endTimeoutMs);
+  cut.unref();
+  // A connection that has failed cannot say goodbye.
+  await client.end().catch(() => {});
+  clearTimeout(cut);
+}
+
+// pg has no other way to end a connection whose peer is silent.
+function streamOf(client: pg.Client): Duplex | undefined {
+  return (client as unknown as { readonly connection?: { readonly stream?: Duplex } }).connection?.stream;
 }

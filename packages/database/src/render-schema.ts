@@ -16,7 +16,7 @@ interface Column {
 const columnTypes: Readonly<Record<string, { readonly select: string; readonly write?: string }>> = {
   bool: { select: "boolean" },
   bytea: { select: "Buffer" },
-  date: { select: "Date", write: "string" },
+  date: { select: "string" },
   int4: { select: "number" },
   int8: { select: "number" },
   jsonb: { select: "unknown", write: "string" },

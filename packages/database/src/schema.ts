@@ -91,14 +91,14 @@ export interface Tenants {
 
 export interface TokenBudgets {
   tenant_id: string;
-  month: ColumnType<Date, string, string>;
+  month: string;
   spent: Generated<number>;
   leased: Generated<number>;
 }
 
 export interface TokenLeases {
   tenant_id: string;
-  month: ColumnType<Date, string, string>;
+  month: string;
   instance_id: string;
   tokens: number;
   expires_at: ColumnType<Date, Date | string, Date | string>;

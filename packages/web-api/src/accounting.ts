@@ -12,6 +12,7 @@ export interface AccountingOptions {
   readonly rates: RateLimits;
   readonly budgets: TokenBudgets;
   readonly settlements: Settlements;
+  readonly now?: () => Date;
 }
 
 export interface OpenAccountOptions {
@@ -48,11 +49,13 @@ export type Accounting = (options: OpenAccountOptions) => Promise<Account>;
  *
  * @throws EctusError `rate_limit_exceeded` or `insufficient_quota`, from the returned function
  */
-export function createAccounting({ rates, budgets, settlements }: AccountingOptions): Accounting {
+export function createAccounting(options: AccountingOptions): Accounting {
+  const { rates, budgets, settlements, now = () => new Date() } = options;
   return async ({ caller, requestId, operation, model, tokens, streamed }) => {
-    const startedAt = new Date();
+    const startedAt = now();
+    const started = performance.now();
     const returnRate = await rates.take(caller, tokens);
-    const endReservation = await budgets.reserve(caller, tokens, startedAt).catch((error) => {
+    const reservation = await budgets.reserve(caller, tokens, startedAt).catch((error) => {
       returnRate(tokens);
       throw error;
     });
@@ -78,18 +81,22 @@ export function createAccounting({ rates, budgets, settlements }: AccountingOpti
           reasoning_tokens: usage?.reasoningTokens ?? null,
           charged_tokens: charged,
           cost_usd: usage === null || model.price === null ? null : costUsd(model.price, usage),
-          duration_ms: Date.now() - startedAt.getTime(),
+          duration_ms: Math.round(performance.now() - started),
         };
         try {
-          await settlements.settle(completion === undefined ? { usage: row } : { usage: row, completion });
+          await settlements.settle({
+            usage: row,
+            leasedTokens: reservation.fromLease(charged),
+            ...(completion === undefined ? {} : { completion }),
+          });
         } finally {
-          endReservation(charged);
+          reservation.end(charged);
           returnRate(Math.max(tokens - charged, 0));
         }
       },
       drop() {
         settlements.drop();
-        endReservation(0);
+        reservation.end(0);
         returnRate(tokens);
       },
     };

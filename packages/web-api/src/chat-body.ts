@@ -1,7 +1,11 @@
 // What POST /v1/chat/completions accepts. Fields that are not named here go on to the provider as they are.
+import type { ResponseFormat } from "@ectus/ai-engine";
+import { EctusError } from "@ectus/core";
 import Type, { type Static } from "typebox";
+import { Nullable } from "./schemas.ts";
 
-const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+// Tokens are counted in 32 bits where usage is kept.
+const Tokens = Type.Integer({ minimum: 1, maximum: 2_147_483_647 });
 
 /** Up to 16 pairs, as OpenAI's API allows. */
 export const Metadata = Type.Record(Type.String({ maxLength: 64 }), Type.String({ maxLength: 512 }), {
@@ -30,9 +34,9 @@ export const ChatBody = Type.Object(
     stream_options: Type.Optional(Nullable(Type.Object({ include_usage: Type.Optional(Type.Boolean()) }))),
     store: Type.Optional(Nullable(Type.Boolean())),
     metadata: Type.Optional(Nullable(Metadata)),
-    user: Type.Optional(Type.String({ maxLength: 512 })),
-    max_tokens: Type.Optional(Nullable(Type.Integer({ minimum: 1 }))),
-    max_completion_tokens: Type.Optional(Nullable(Type.Integer({ minimum: 1 }))),
+    user: Type.Optional(Nullable(Type.String({ maxLength: 512 }))),
+    max_tokens: Type.Optional(Nullable(Tokens)),
+    max_completion_tokens: Type.Optional(Nullable(Tokens)),
     temperature: Type.Optional(Nullable(Type.Number({ minimum: 0, maximum: 2 }))),
     top_p: Type.Optional(Nullable(Type.Number({ minimum: 0, maximum: 1 }))),
     n: Type.Optional(Nullable(Type.Integer({ minimum: 1, maximum: 128 }))),
@@ -43,21 +47,27 @@ export const ChatBody = Type.Object(
     frequency_penalty: Type.Optional(Nullable(Type.Number({ minimum: -2, maximum: 2 }))),
     presence_penalty: Type.Optional(Nullable(Type.Number({ minimum: -2, maximum: 2 }))),
     tools: Type.Optional(
-      Type.Array(Type.Object({ type: Type.String() }, { additionalProperties: true }), { maxItems: 128 }),
+      Nullable(
+        Type.Array(Type.Object({ type: Type.String() }, { additionalProperties: true }), { maxItems: 128 }),
+      ),
     ),
     response_format: Type.Optional(
       Type.Union([
+        Type.Null(),
         Type.Object({ type: Type.Literal("text") }),
         Type.Object({ type: Type.Literal("json_object") }),
         Type.Object({
           type: Type.Literal("json_schema"),
-          json_schema: Type.Object(
-            {
-              name: Type.String({ minLength: 1, maxLength: 64 }),
-              schema: Type.Optional(Type.Object({}, { additionalProperties: true })),
-              strict: Type.Optional(Nullable(Type.Boolean())),
-            },
-            { additionalProperties: true },
+          // Required, but by checkChatBody: a schema would name it where only the type is wrong.
+          json_schema: Type.Optional(
+            Type.Object(
+              {
+                name: Type.String({ minLength: 1, maxLength: 64 }),
+                schema: Type.Optional(Type.Object({}, { additionalProperties: true })),
+                strict: Type.Optional(Nullable(Type.Boolean())),
+              },
+              { additionalProperties: true },
+            ),
           ),
         }),
       ]),
@@ -97,3 +107,30 @@ export const ChatCompletionAnswer = Type.Unsafe<object>(
 );
 
 export type ChatBody = Static<typeof ChatBody>;
+
+/**
+ * Refuses what no schema can say.
+ *
+ * @returns the response format for the provider
+ * @throws EctusError `invalid_request`
+ */
+export function checkChatBody(body: ChatBody): ResponseFormat | undefined {
+  const { max_tokens, max_completion_tokens, response_format } = body;
+  // Which of the two a provider believes is not known, and the budget has to hold it.
+  if (max_tokens != null && max_completion_tokens != null && max_tokens !== max_completion_tokens) {
+    const reason =
+      "Send either 'max_completion_tokens' or 'max_tokens', which is its older name, but not both.";
+    throw new EctusError("invalid_request", { param: "max_tokens", reason });
+  }
+  if (response_format == null) return undefined;
+  if (response_format.type !== "json_schema") return response_format;
+  const { type, json_schema } = response_format;
+  if (json_schema === undefined) {
+    const param = "response_format.json_schema";
+    throw new EctusError("invalid_request", {
+      param,
+      reason: `The field '${param}' is not valid: it is missing.`,
+    });
+  }
+  return { ...response_format, type, json_schema };
+}

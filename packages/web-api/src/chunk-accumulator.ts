@@ -7,8 +7,10 @@ import type {
   CompletionUsage,
   FinishReason,
 } from "@ectus/ai-engine";
+import { EctusError } from "@ectus/core";
 
 export interface ChunkAccumulator {
+  /** @throws EctusError `upstream_error` for what cannot be part of an answer */
   add(chunk: ChatCompletionChunk): void;
   completion(): ChatCompletion;
 }
@@ -25,10 +27,14 @@ interface Choice {
   logprobs: { content: unknown[] } | null;
 }
 
-export function createChunkAccumulator(identity: {
-  readonly id: string;
-  readonly model: string;
-}): ChunkAccumulator {
+// More than any model makes; an index far away would make an array as long.
+const mostToolCalls = 1_024;
+
+/** @param provider that the chunks come from, for errors */
+export function createChunkAccumulator(
+  identity: { readonly id: string; readonly model: string },
+  provider: string,
+): ChunkAccumulator {
   const choices = new Map<number, Choice>();
   let created = 0;
   let usage: CompletionUsage | null = null;
@@ -45,7 +51,7 @@ export function createChunkAccumulator(identity: {
   function merge(chunk: ChunkChoice): void {
     const choice = choiceOf(chunk.index);
     for (const [field, value] of Object.entries(chunk.delta)) {
-      if (field === "tool_calls") mergeToolCalls(choice, value as ToolCall[] | null);
+      if (field === "tool_calls") mergeToolCalls(choice, value as ToolCall[] | null, provider);
       else if (typeof value === "string" && field !== "role")
         choice.message[field] = `${choice.message[field] ?? ""}${value}`;
       else if (value !== null && value !== undefined) choice.message[field] = value;
@@ -82,12 +88,18 @@ export function createChunkAccumulator(identity: {
 }
 
 // The first piece of a tool call has its id and name; later ones add to its arguments.
-function mergeToolCalls(choice: Choice, pieces: readonly ToolCall[] | null): void {
+function mergeToolCalls(choice: Choice, pieces: readonly ToolCall[] | null, provider: string): void {
   const calls = (choice.message.tool_calls ?? []) as (Record<string, unknown> & {
     function?: Record<string, unknown>;
   })[];
   choice.message.tool_calls = calls;
   for (const { index = calls.length, ...piece } of pieces ?? []) {
+    if (!(Number.isInteger(index) && index >= 0 && index <= Math.min(calls.length, mostToolCalls))) {
+      throw new EctusError("upstream_error", {
+        provider,
+        reason: "it sent a tool call with an unusable index",
+      });
+    }
     const call = calls[index];
     if (call === undefined) {
       calls[index] = structuredClone(piece) as Record<string, unknown>;

@@ -1,8 +1,9 @@
 // What is stored of a chat completion with `store: true`: rows for the request's messages and the answer's choices.
 import type { ChatChoice, ChatCompletion } from "@ectus/ai-engine";
+import { EctusError } from "@ectus/core";
 import type { CompletionRow, MessageRow, Settlement } from "@ectus/database";
 import type { ChatBody } from "./chat-body.ts";
-import { refuseNul, replaceNul } from "./nul-characters.ts";
+import { refuseUnstorable, replaceUnstorable } from "./storable-text.ts";
 
 /**
  * Refuses, before a model is asked, what could not be stored.
@@ -10,10 +11,16 @@ import { refuseNul, replaceNul } from "./nul-characters.ts";
  * @throws EctusError `invalid_text`
  */
 export function checkStorable(body: ChatBody): void {
-  for (const [field, value] of Object.entries(body)) refuseNul(value, field);
+  refuseUnstorable(body);
 }
 
+/**
+ * The rows of a completion.
+ *
+ * @throws EctusError `upstream_error` if the answer lacks what a completion has
+ */
 export function completionRecord(options: {
+  readonly provider: string;
   readonly tenantId: string;
   readonly id: string;
   readonly createdAt: Date;
@@ -22,7 +29,7 @@ export function completionRecord(options: {
 }): NonNullable<Settlement["completion"]> {
   const { tenantId, id, createdAt, body } = options;
   const { messages, metadata, ...request } = body;
-  const { value: completion, replaced } = replaceNul(options.completion);
+  const { value: completion, replaced } = replaceUnstorable(options.completion);
   const { choices, ...response } = completion;
   const row: CompletionRow = {
     tenant_id: tenantId,
@@ -47,15 +54,21 @@ export function completionRecord(options: {
       logprobs: null,
     }),
   );
+  if (!choices.every(({ message }) => typeof message === "object" && message !== null)) {
+    throw new EctusError("upstream_error", {
+      provider: options.provider,
+      reason: "its answer has a choice without a message",
+    });
+  }
   const output = choices.map(
     (choice, index): MessageRow => ({
       tenant_id: tenantId,
       completion_id: id,
       position: messages.length + index,
       direction: "output",
-      role: choice.message.role,
+      role: choice.message.role ?? "assistant",
       body: choice.message,
-      finish_reason: choice.finish_reason,
+      finish_reason: choice.finish_reason ?? null,
       logprobs: (choice.logprobs as object | null | undefined) ?? null,
     }),
   );

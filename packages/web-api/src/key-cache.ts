@@ -16,45 +16,64 @@ export interface KeyCacheOptions {
   readonly log: Logger;
   /** Called with the tenant whose limits or state changed. */
   readonly onTenantChange?: (tenantId: string) => void;
+  /** How many keys are remembered; 10,000 by default. */
+  readonly mostKeys?: number;
 }
 
-const mostEntries = 10_000;
+const defaultMostKeys = 10_000;
+// Of texts that are no keys, so that guesses do not push out keys.
+const mostUnknown = 1_000;
 // Notifications are known to have arrived up to the last heartbeat, every 250 ms. Older than this, the cache is
 // not believed: a revocation must hold within a second.
 const mostSilenceMs = 700;
 // An entry is looked up again after this time even if nothing was notified.
 const mostAgeMs = 60_000;
+// How old a look-up in progress may be for another request to share its answer.
+const shareMs = 200;
 
-interface Entry {
-  readonly record: ApiKeyRecord | undefined;
+interface Entry<Found> {
+  readonly record: Found;
   readonly foundAt: number;
 }
 
-export function createKeyCache({ database, secrets, log, onTenantChange }: KeyCacheOptions): KeyCache {
-  // Keyed by the digest under the newest secret; a Map keeps insertion order, so the first entry is the oldest.
-  const entries = new Map<string, Entry>();
+interface LookUp {
+  readonly startedAt: number;
+  readonly changes: number;
+  readonly answer: Promise<ApiKeyRecord | undefined>;
+}
+
+export function createKeyCache(options: KeyCacheOptions): KeyCache {
+  const { database, secrets, log, onTenantChange, mostKeys = defaultMostKeys } = options;
+  // All keyed by the digest under the newest secret; a Map keeps insertion order, so the first entry is the oldest.
+  const known = new Map<string, Entry<ApiKeyRecord>>();
+  const unknown = new Map<string, Entry<undefined>>();
+  const lookUps = new Map<string, LookUp>();
+  // Keys that this instance has stored under its newest secret. Once is enough: while instances disagree about which
+  // secret is the newest, each would otherwise undo what the other did.
+  const restored = new Set<string>();
   let changes = 0;
 
   const listener = database.listen({
     log,
-    onGap: clear,
+    onGap: () => {
+      changes++;
+      known.clear();
+      unknown.clear();
+    },
     handlers: {
-      ectus_key_changes: (digest) => {
-        changes++;
-        for (const [id, { record }] of entries)
-          if (record === undefined || record.digest === digest) entries.delete(id);
-      },
+      ectus_key_changes: (keyId) => forget(({ record }) => record.keyId === keyId),
       ectus_tenant_changes: (tenantId) => {
-        changes++;
-        for (const [id, { record }] of entries) if (record?.tenantId === tenantId) entries.delete(id);
+        forget(({ record }) => record.tenantId === tenantId);
         onTenantChange?.(tenantId);
       },
     },
   });
 
-  function clear(): void {
+  function forget(matches: (entry: Entry<ApiKeyRecord>) => boolean): void {
     changes++;
-    entries.clear();
+    for (const [id, entry] of known) if (matches(entry)) known.delete(id);
+    // Any of them may be the key that was just made.
+    unknown.clear();
   }
 
   async function lookUp(key: string, digest: Buffer, id: string): Promise<ApiKeyRecord | undefined> {
@@ -62,25 +81,47 @@ export function createKeyCache({ database, secrets, log, onTenantChange }: KeyCa
     const changesBefore = changes;
     const record = await findApiKey(database, digests);
     // What was read before a notification may be older than what it tells of.
-    if (changes === changesBefore) {
-      entries.delete(id);
-      entries.set(id, { record, foundAt: performance.now() });
-      if (entries.size > mostEntries) entries.delete(entries.keys().next().value as string);
-    }
-    if (record !== undefined && record.digest !== digest.toString("hex")) {
-      replaceApiKeyDigest(database, { ...record, digest }).catch((error) =>
-        log.warn({ err: error }, "an API key could not be stored under the newest secret"),
-      );
-    }
+    if (changes === changesBefore) remember(id, record);
+    if (record !== undefined && record.digest !== digest.toString("hex")) restore(record, digest);
     return record;
+  }
+
+  function remember(id: string, record: ApiKeyRecord | undefined): void {
+    known.delete(id);
+    unknown.delete(id);
+    const foundAt = performance.now();
+    if (record === undefined) put(unknown, id, { record, foundAt }, mostUnknown);
+    else put(known, id, { record, foundAt }, mostKeys);
+  }
+
+  function restore(record: ApiKeyRecord, digest: Buffer): void {
+    if (restored.has(record.keyId)) return;
+    if (restored.size >= mostKeys) restored.clear();
+    restored.add(record.keyId);
+    replaceApiKeyDigest(database, record, digest).catch((error) => {
+      restored.delete(record.keyId);
+      log.warn({ err: error }, "an API key could not be stored under the newest secret");
+    });
+  }
+
+  // A key that is asked for by many requests at once is looked up once.
+  function shared(key: string, digest: Buffer, id: string, now: number): Promise<ApiKeyRecord | undefined> {
+    const running = lookUps.get(id);
+    if (running !== undefined && running.changes === changes && now - running.startedAt < shareMs)
+      return running.answer;
+    const answer = lookUp(key, digest, id).finally(() => {
+      if (lookUps.get(id)?.answer === answer) lookUps.delete(id);
+    });
+    lookUps.set(id, { startedAt: now, changes, answer });
+    return answer;
   }
 
   return {
     find(key) {
       const digest = apiKeyDigest(key, secrets[0]);
       const id = digest.toString("latin1");
-      const entry = entries.get(id);
       const now = performance.now();
+      const entry = known.get(id) ?? unknown.get(id);
       if (
         entry !== undefined &&
         now - listener.deliveredUpTo() < mostSilenceMs &&
@@ -88,8 +129,13 @@ export function createKeyCache({ database, secrets, log, onTenantChange }: KeyCa
       ) {
         return Promise.resolve(entry.record);
       }
-      return lookUp(key, digest, id);
+      return shared(key, digest, id, now);
     },
     close: () => listener.close(),
   };
+}
+
+function put<Value>(map: Map<string, Value>, id: string, value: Value, most: number): void {
+  map.set(id, value);
+  if (map.size > most) map.delete(map.keys().next().value as string);
 }

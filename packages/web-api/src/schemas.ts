@@ -1,6 +1,9 @@
 // Schemas that several routes share.
 import Type from "typebox";
 
+/** A value or null, which clients send for what they leave out. */
+export const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+
 /** OpenAI's shape of an error. */
 export const ErrorAnswer = Type.Object({
   error: Type.Object({

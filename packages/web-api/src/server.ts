@@ -1,31 +1,41 @@
 // Puts the HTTP API together: plugins in the order in which a request passes them, then the routes.
+import type { AddressInfo } from "node:net";
 
 import type { Engine } from "@ectus/ai-engine";
-import { EctusError, type Logging } from "@ectus/core";
+import type { Logger, Logging } from "@ectus/core";
 import type { Database } from "@ectus/database";
 import type { BlobStorage } from "@ectus/storage";
 import multipart from "@fastify/multipart";
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { fastify } from "fastify";
-import { createAccounting } from "./accounting.ts";
+import { type Accounting, createAccounting } from "./accounting.ts";
 import type { App } from "./app.ts";
-import { createKeyCache } from "./key-cache.ts";
+import { type ClientSignals, createClientSignals } from "./client-signal.ts";
+import { defaultStallMs } from "./event-stream.ts";
+import { createKeyCache, type KeyCache } from "./key-cache.ts";
 import { createRateLimits } from "./limits/rate-limits.ts";
 import { createTokenBudgets } from "./limits/token-budgets.ts";
 import { addAccessLog } from "./middleware/access-log.ts";
 import { addAuthentication } from "./middleware/authentication.ts";
-import { addErrorHandler } from "./middleware/error-handler.ts";
+import { addErrorHandler, sendError, toEctusError } from "./middleware/error-handler.ts";
 import { addJsonBody, mostJsonBytes } from "./middleware/json-body.ts";
+import {
+  createMalformedRequestHandler,
+  type MalformedRequestHandler,
+} from "./middleware/malformed-requests.ts";
 import { addRequestContext, newRequestId } from "./middleware/request-context.ts";
+import { addShutdown, type Shutdown, shuttingDown } from "./middleware/shutdown.ts";
+import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts";
 import { addChatCompletions } from "./routes/chat-completions.ts";
 import { addEmbeddings } from "./routes/embeddings.ts";
-import { addFiles, mostFileBytes } from "./routes/files.ts";
+import { addFiles, defaultMaxFileBytes } from "./routes/files.ts";
 import { addHealth, type ReadyCheck } from "./routes/health.ts";
 import { addModels } from "./routes/models.ts";
 import { addStoredCompletions } from "./routes/stored-completions.ts";
 import { addTenants } from "./routes/tenants.ts";
 import { createSettlements } from "./settlements.ts";
+import { createValidatorCompiler } from "./validator.ts";
 
 export interface ServerOptions {
   readonly host: string;
@@ -39,22 +49,36 @@ export interface ServerOptions {
   readonly engine: Engine;
   readonly logging: Logging;
   readonly checks?: readonly ReadyCheck[];
+  /** Bytes that one uploaded file may have; 512 MiB by default, as with OpenAI. */
+  readonly maxFileBytes?: number;
+  /** How long the client of a stream may take nothing before it is cut; 60,000 by default. */
+  readonly stallMs?: number;
 }
 
 export interface Server {
   /** As a client on this machine reaches it: `http://127.0.0.1:8080`. */
   readonly url: string;
-  /** Takes no more requests, lets those in progress end within `graceMs`, commits everything, closes. */
+  /** What it answers to. */
+  readonly routes: readonly RouteInfo[];
+  /** Requests that are not over. */
+  readonly inProgress: number;
+  /**
+   * Refuses new requests, lets those in progress end within `graceMs`, then ends them with an error; commits
+   * everything and closes.
+   */
   close(graceMs?: number): Promise<void>;
 }
 
 const defaultGraceMs = 30_000;
+// Requests that are cut still settle and tell their clients.
+const cutGraceMs = 5_000;
+// An upload of the largest file over a slow line.
+const requestTimeoutMs = 60 * 60_000;
 
 /** Starts the API. What it is given stays the caller's to close. */
 export async function startServer(options: ServerOptions): Promise<Server> {
-  const { database, storage, engine, logging, apiKeySecrets } = options;
+  const { database, logging, apiKeySecrets } = options;
   const log = logging.module("web-api");
-  const app = createApp(options);
   const settlements = createSettlements({ database, log });
   const budgets = createTokenBudgets({ database, instanceId: settlements.instanceId, log });
   const keys = createKeyCache({
@@ -67,72 +91,118 @@ export async function startServer(options: ServerOptions): Promise<Server> {
         .catch((error) => log.warn({ err: error }, "a token lease could not be given back"));
     },
   });
+  const closeAccounts = async (): Promise<void> => {
+    await settlements.close();
+    await budgets.close();
+    await keys.close();
+  };
   const accounting = createAccounting({ rates: createRateLimits(database), budgets, settlements });
-  let stopping = false;
+  const malformed = createMalformedRequestHandler(log);
+  const app = createApp(options, malformed, log);
+  try {
+    const parts = await addParts(app, options, { keys, accounting, log });
+    malformed.watch(app.server);
+    await app.listen({ host: options.host, port: options.port });
+    return handle(app, parts, closeAccounts);
+  } catch (error) {
+    await app.close();
+    await closeAccounts();
+    throw error;
+  }
+}
 
+interface Parts {
+  readonly table: RouteTable;
+  readonly signals: ClientSignals;
+  readonly shutdown: Shutdown;
+}
+
+function handle(app: App, { table, signals, shutdown }: Parts, closeAccounts: () => Promise<void>): Server {
+  const { port } = app.server.address() as AddressInfo;
+  return {
+    url: `http://127.0.0.1:${port}`,
+    routes: table.routes,
+    get inProgress() {
+      return shutdown.inProgress;
+    },
+    async close(graceMs = defaultGraceMs) {
+      shutdown.begin();
+      if (!(await shutdown.drained(graceMs))) {
+        signals.abortAll(shuttingDown());
+        shutdown.cutUnread();
+        await shutdown.drained(cutGraceMs);
+      }
+      const closing = app.close();
+      app.server.closeAllConnections();
+      await closing;
+      await closeAccounts();
+    },
+  };
+}
+
+/** Adds what a request passes, in the order in which it passes it. */
+async function addParts(
+  app: App,
+  options: ServerOptions,
+  { keys, accounting, log }: { keys: KeyCache; accounting: Accounting; log: Logger },
+): Promise<Parts> {
+  const { database, storage, engine, apiKeySecrets } = options;
+  const { maxFileBytes = defaultMaxFileBytes, stallMs = defaultStallMs } = options;
+  const signals = createClientSignals();
   // Answers are made by this program; their schemas are documentation, and what a provider adds must not be cut off.
   app.setSerializerCompiler(() => (answer) => JSON.stringify(answer));
+  app.setValidatorCompiler(createValidatorCompiler());
+  const table = recordRoutes(app);
   addRequestContext(app);
   addAccessLog(app, log);
-  addErrorHandler(app, log);
+  const shutdown = addShutdown(app);
+  addErrorHandler(app, table, log);
   addAuthentication(app, keys);
   addJsonBody(app);
   await app.register(multipart, {
-    limits: { files: 2, fields: 16, fileSize: mostFileBytes, fieldSize: 64 * 1024 },
+    // One byte more than is accepted, so that a file that is too large is told from one that just fits.
+    limits: { files: 2, fields: 16, fileSize: maxFileBytes + 1, fieldSize: 64 * 1024 },
     throwFileSizeLimit: false,
   });
   await addDocs(app, options.version);
   await app.register(async (routes: App) => {
     addHealth(routes, [
-      {
-        name: "server",
-        check: async () => {
-          if (stopping) throw new EctusError("shutting_down");
-        },
-      },
+      { name: "server", check: async () => refuseWhileStopping(shutdown) },
       { name: "database", check: () => database.ping() },
       ...(options.checks ?? []),
     ]);
     addModels(routes, engine);
-    addChatCompletions(routes, { engine, accounting, log });
+    addChatCompletions(routes, { engine, accounting, signals, stallMs, log });
     addStoredCompletions(routes, database);
-    addEmbeddings(routes, engine, accounting);
-    addFiles(routes, { database, storage, log });
+    addEmbeddings(routes, { engine, accounting, signals });
+    addFiles(routes, { database, storage, signals, maxFileBytes, log });
     addTenants(routes, { database, apiKeySecret: apiKeySecrets[0] });
   });
-  await app.listen({ host: options.host, port: options.port });
-  const address = app.server.address();
-  const port = typeof address === "object" && address !== null ? address.port : options.port;
-
-  return {
-    url: `http://127.0.0.1:${port}`,
-    async close(graceMs = defaultGraceMs) {
-      stopping = true;
-      const cut = setTimeout(() => app.server.closeAllConnections(), graceMs);
-      await app.close();
-      clearTimeout(cut);
-      await settlements.close();
-      await budgets.close();
-      await keys.close();
-    },
-  };
+  return { table, signals, shutdown };
 }
 
-function createApp({ trustedProxies }: ServerOptions): App {
+function refuseWhileStopping({ stopping }: Shutdown): void {
+  if (stopping) throw shuttingDown();
+}
+
+function createApp({ trustedProxies }: ServerOptions, malformed: MalformedRequestHandler, log: Logger): App {
   return fastify({
     logger: false,
     genReqId: newRequestId,
     requestIdHeader: false,
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     bodyLimit: mostJsonBytes,
-    // Requests in progress end, idle connections are closed at once.
-    forceCloseConnections: "idle",
-    return503OnClosing: true,
+    // What is refused while it stops is refused by shutdown.ts, in OpenAI's shape.
+    return503OnClosing: false,
     keepAliveTimeout: 75_000,
-    requestTimeout: 0,
+    requestTimeout: requestTimeoutMs,
+    http: { requireHostHeader: false },
     routerOptions: { ignoreTrailingSlash: true, maxParamLength: 256 },
-    ajv: {
-      customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
+    clientErrorHandler: malformed.handle,
+    // A URL that cannot be read reaches no hook.
+    frameworkErrors: (error, request, reply) => {
+      reply.header("x-request-id", request.id);
+      sendError(request, reply, toEctusError(error, request), log);
     },
   }) as unknown as App;
 }

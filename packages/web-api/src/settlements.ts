@@ -3,7 +3,7 @@
 import { randomUUIDv7 } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger } from "@ectus/core";
-import { type Database, isConnectionError, type Settlement, settle } from "@ectus/database";
+import { type Database, isPassingError, type Settlement, settle } from "@ectus/database";
 
 export interface Settlements {
   /** This instance, as the leases in the database name it. */
@@ -14,7 +14,7 @@ export interface Settlements {
   drop(): void;
   /** Resolves when the settlement is committed. Rejects when it cannot be; the row is then in the log. */
   settle(settlement: Omit<Settlement, "touchKey">): Promise<void>;
-  /** Resolves when all settlements are committed. */
+  /** Resolves when all settlements are committed or have failed; takes no more. */
   close(): Promise<void>;
 }
 
@@ -23,27 +23,33 @@ export interface SettlementsOptions {
   readonly log: Logger;
   /** How long a settlement is tried again when the database cannot be reached. */
   readonly retryForMs?: number;
+  /** How many may wait to be committed; 20,000 by default. */
+  readonly mostPending?: number;
 }
 
 interface Pending {
+  readonly since: number;
   readonly settlement: Settlement;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
 
 const mostPerBatch = 256;
-const mostConcurrentBatches = 2;
+const mostConcurrentBatches = 1;
 // A batch starts when a quarter of the requests in progress are in it, or after this time.
 const lingerMs = 2;
-const mostPending = 20_000;
+const defaultMostPending = 20_000;
+const mostTouched = 20_000;
 const touchEveryMs = 60_000;
 const retryPauseMs = { first: 50, most: 1_000 };
 
-export function createSettlements({ database, log, retryForMs = 30_000 }: SettlementsOptions): Settlements {
+export function createSettlements(options: SettlementsOptions): Settlements {
+  const { database, log, retryForMs = 30_000, mostPending = defaultMostPending } = options;
   const instanceId = randomUUIDv7();
   let pending: Pending[] = [];
   let inProgress = 0;
   let batches = 0;
+  let closed = false;
   let lingering: NodeJS.Timeout | undefined;
   const touched = new Map<string, number>();
   const idle = new Set<() => void>();
@@ -51,7 +57,7 @@ export function createSettlements({ database, log, retryForMs = 30_000 }: Settle
   function shouldTouch(keyId: string): boolean {
     const now = performance.now();
     if (now - (touched.get(keyId) ?? Number.NEGATIVE_INFINITY) < touchEveryMs) return false;
-    if (touched.size > mostPending) touched.clear();
+    if (touched.size > mostTouched) touched.clear();
     touched.set(keyId, now);
     return true;
   }
@@ -81,10 +87,10 @@ export function createSettlements({ database, log, retryForMs = 30_000 }: Settle
 
   async function commit(batch: readonly Pending[]): Promise<void> {
     try {
-      await settleWithRetry(batch.map(({ settlement }) => settlement));
+      await settleWithRetry(batch);
       for (const { resolve } of batch) resolve();
     } catch (error) {
-      if (batch.length > 1 && !isConnectionError(error)) {
+      if (batch.length > 1 && !isPassingError(error)) {
         // One that the database refuses must not take the others with it.
         for (const one of batch) await commit([one]);
         return;
@@ -96,8 +102,10 @@ export function createSettlements({ database, log, retryForMs = 30_000 }: Settle
     }
   }
 
-  async function settleWithRetry(settlements: readonly Settlement[]): Promise<void> {
-    const giveUpAt = performance.now() + retryForMs;
+  async function settleWithRetry(batch: readonly Pending[]): Promise<void> {
+    // From when the newest came, so that those who waited out an outage do not wait once more, each batch in turn.
+    const giveUpAt = Math.max(...batch.map(({ since }) => since)) + retryForMs;
+    const settlements = batch.map(({ settlement }) => settlement);
     let pauseMs = retryPauseMs.first;
     for (;;) {
       try {
@@ -105,7 +113,7 @@ export function createSettlements({ database, log, retryForMs = 30_000 }: Settle
         return;
       } catch (error) {
         // Whether a broken connection had committed is not known; settling again is harmless.
-        if (!isConnectionError(error) || performance.now() + pauseMs > giveUpAt) throw error;
+        if (!isPassingError(error) || performance.now() + pauseMs > giveUpAt) throw error;
         await delay(pauseMs);
         pauseMs = Math.min(pauseMs * 2, retryPauseMs.most);
       }
@@ -123,20 +131,24 @@ export function createSettlements({ database, log, retryForMs = 30_000 }: Settle
     },
     async settle(settlement) {
       inProgress--;
-      if (pending.length >= mostPending) {
-        log.error(
-          { usage: settlement.usage },
-          "usage could not be recorded: too many settlements are waiting",
-        );
+      if (closed || pending.length >= mostPending) {
+        const reason = closed ? "this instance has stopped" : "too many settlements are waiting";
+        log.error({ usage: settlement.usage }, `usage could not be recorded: ${reason}`);
         throw new EctusError("database_unavailable", { retryAfterSeconds: 5 });
       }
       const touchKey = shouldTouch(settlement.usage.api_key_id);
       await new Promise<void>((resolve, reject) => {
-        pending.push({ settlement: { ...settlement, touchKey }, resolve, reject });
+        pending.push({
+          since: performance.now(),
+          settlement: { ...settlement, touchKey },
+          resolve,
+          reject,
+        });
         schedule();
       });
     },
     async close() {
+      closed = true;
       flush();
       if (batches > 0) {
         await new Promise<void>((resolve) => {

@@ -20,12 +20,14 @@ export interface TokenReservation {
  * bounded by the model's context alone.
  */
 export function reserveForChat(body: ChatBody, bodyBytes: number, model: ModelInfo): TokenReservation {
-  const outputTokens =
+  const wanted =
     body.max_completion_tokens ??
     body.max_tokens ??
     model.maxOutputTokens ??
     model.contextTokens ??
     defaultOutputTokens;
+  // A request may ask for more than the model can write; its budget need not hold that.
+  const outputTokens = Math.min(wanted, model.contextTokens ?? wanted);
   const contextTokens = model.contextTokens ?? defaultContextTokens;
   const inputTokens = isText(body) ? Math.min(bodyBytes + templateTokens, contextTokens) : contextTokens;
   return { tokens: inputTokens + outputTokens * (body.n ?? 1), outputTokens };

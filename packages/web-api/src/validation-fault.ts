@@ -1,9 +1,11 @@
-// Turns the first fault that a schema found into a message that says which field, what was got and what is accepted.
+// Turns what a schema found into a message that says which field, what was got and what is accepted.
 import { EctusError } from "@ectus/core";
 import type { FastifyError, FastifySchemaValidationError } from "fastify";
 
+type Fault = FastifySchemaValidationError;
+
 export function validationFault(error: Pick<FastifyError, "validation" | "validationContext">): EctusError {
-  const fault = (error.validation as FastifySchemaValidationError[])[0] as FastifySchemaValidationError;
+  const fault = tellingFault(error.validation as Fault[]);
   const path = fieldPath(fault);
   const where = error.validationContext === "querystring" ? "query parameter" : "field";
   const field = path === "" ? "The request body" : `The ${where} '${path}'`;
@@ -13,8 +15,28 @@ export function validationFault(error: Pick<FastifyError, "validation" | "valida
   });
 }
 
+/**
+ * The fault that tells most. Of a union, the faults of all its members are there: the one that lies deepest belongs to
+ * the member that was meant; where all are of the wrong type, the accepted types are put together.
+ */
+function tellingFault(faults: readonly Fault[]): Fault {
+  const depth = ({ instancePath, keyword }: Fault): number =>
+    instancePath.split("/").length + (keyword === "required" ? 1 : 0);
+  const deepest = Math.max(...faults.map(depth));
+  const candidates = faults.filter((fault) => depth(fault) === deepest && fault.keyword !== "anyOf");
+  const [first = faults[0] as Fault] = candidates;
+  const telling = candidates.find(({ keyword }) => keyword !== "type" && keyword !== "const");
+  if (telling !== undefined) return telling;
+  const together = (keyword: string, param: string) => [
+    ...new Set(candidates.flatMap((fault) => (fault.keyword === keyword ? [fault.params[param]] : []))),
+  ];
+  const values = together("const", "allowedValue");
+  if (values.length > 0) return { ...first, keyword: "enum", params: { allowedValues: values } };
+  return { ...first, message: `must be ${together("type", "type").join(" or ")}` };
+}
+
 // `/messages/0/role` is written as `messages[0].role`.
-function fieldPath({ instancePath, keyword, params }: FastifySchemaValidationError): string {
+function fieldPath({ instancePath, keyword, params }: Fault): string {
   const parts = instancePath
     .split("/")
     .slice(1)
@@ -27,7 +49,7 @@ function fieldPath({ instancePath, keyword, params }: FastifySchemaValidationErr
   );
 }
 
-function explain({ keyword, params, message }: FastifySchemaValidationError): string {
+function explain({ keyword, params, message }: Fault): string {
   switch (keyword) {
     case "required":
       return "it is missing";
@@ -40,6 +62,6 @@ function explain({ keyword, params, message }: FastifySchemaValidationError): st
     case "anyOf":
       return "it has none of the forms that are accepted";
     default:
-      return message ?? "it has the wrong form";
+      return `it ${message ?? "has the wrong form"}`;
   }
 }

@@ -1,60 +1,126 @@
 // `ectus up`: runs an instance until it is told to stop.
+import { join } from "node:path";
+import { type Config, createLogging, errorMessage, type Logging } from "@ectus/core";
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
+import { credentialsFile } from "../credentials.ts";
+import { exitCodes } from "../exit-codes.ts";
+import { type InstanceConfig, readInstanceConfig, withInstanceFlags } from "../instance-config.ts";
+import { print, printable } from "../output.ts";
+import { whileStoppable } from "../stop-signals.ts";
 import { type Instance, startInstance } from "../up.ts";
 
 interface UpFlags {
   readonly port?: string;
   readonly dataDir?: string;
   readonly offline: boolean;
+  readonly json?: boolean;
 }
 
+// Without its database an instance can end no request; this long they have for what needs none.
+const graceAfterFailureMs = 2_000;
+// What waits for the database to come back is not waited for longer than this.
+const stopAfterFailureMs = 5_000;
+
 export function addUp(program: Command, context: CommandContext): void {
-  program
-    .command("up")
+  withInstanceFlags(program.command("up"))
     .description("run an instance: database, model and API, until Ctrl-C")
     .option("--port <port>", "port of the API; 0 takes a free one (PORT)")
-    .option("--data-dir <folder>", "folder for everything that the instance keeps (DATA_DIR)")
     .option("--offline", "ask nothing of the network; use the model only if it is here", false)
     .addHelpText(
       "after",
-      "\nExamples:\n  ectus up\n  ectus up --port 8081 --data-dir /var/lib/ectus --offline",
+      `
+With --json, an object with "url" and "credentialsFile" is printed when the instance is ready; logs go to standard error.
+
+Examples:
+  ectus up
+  ectus up --port 8081 --data-dir /var/lib/ectus --offline`,
     )
     .action((flags: UpFlags) => up(flags, context));
 }
 
 async function up(flags: UpFlags, context: CommandContext): Promise<void> {
-  const starting = new AbortController();
-  const stopped = Promise.withResolvers<void>();
-  let instance: Instance | undefined;
-  const release = context.onStopSignal((count) => {
-    if (count > 1) context.exitNow(1);
-    context.stderr("\nStopping. Once more to stop at once.\n");
-    if (instance === undefined) starting.abort(new Error("stopped while starting"));
-    else stopped.resolve();
-  });
-  const environment = {
-    ...context.environment,
-    ...(flags.port === undefined ? {} : { PORT: flags.port }),
-    ...(flags.dataDir === undefined ? {} : { DATA_DIR: flags.dataDir }),
-  };
+  const configured = readInstanceConfig(context, flags);
+  const logging = logsOf(configured, flags, context);
+  const stopAsked = Promise.withResolvers<void>();
+  let starting = true;
+  let givenUp = false;
+  await whileStoppable(
+    {
+      context,
+      dataDir: configured.dataDir,
+      onFirst(abort) {
+        givenUp = starting;
+        if (starting) abort();
+        else stopAsked.resolve();
+      },
+    },
+    async (signal) => {
+      let instance: Instance;
+      try {
+        instance = await startInstance({
+          instance: configured,
+          offline: flags.offline,
+          output: context.progressOutput,
+          signal,
+          logging,
+        });
+      } catch (error) {
+        // Whoever stops a start gets what they asked for.
+        if (givenUp) return;
+        throw error;
+      }
+      starting = false;
+      if (givenUp) return instance.stop();
+      const { url, dataDir, models, credentials } = instance;
+      const credentialsPath = credentials === undefined ? null : credentialsFile(dataDir);
+      print(
+        context,
+        flags,
+        { object: "instance", url, data_dir: dataDir, models, credentialsFile: credentialsPath },
+        () => welcome(instance),
+      );
+      await runUntilStopped(instance, stopAsked.promise, logging, context);
+    },
+  );
+}
+
+async function runUntilStopped(
+  instance: Instance,
+  stopAsked: Promise<void>,
+  logging: Logging,
+  context: CommandContext,
+): Promise<void> {
   try {
-    instance = await startInstance({
-      environment,
-      offline: flags.offline,
-      output: context.progressOutput,
-      terminal: context.terminal,
-      signal: starting.signal,
+    await Promise.race([stopAsked, instance.failed]);
+  } catch (error) {
+    const log = logging.module("cli");
+    log.fatal({ err: error }, "the instance cannot go on");
+    const stopping = instance.stop(graceAfterFailureMs).catch((failure) => {
+      log.error({ err: failure }, "not everything stopped in order");
     });
-    context.stdout(welcome(instance));
-    try {
-      await Promise.race([stopped.promise, instance.failed]);
-    } finally {
-      await instance.stop();
-    }
-  } finally {
-    release();
+    const limit = setTimeout(() => {
+      context.stderr(`ectus: ${errorMessage(error)}\n`);
+      context.exitNow(exitCodes.failed);
+    }, stopAfterFailureMs);
+    await stopping;
+    clearTimeout(limit);
+    throw error;
   }
+  await instance.stop();
+}
+
+function logsOf({ config }: InstanceConfig, { json }: UpFlags, context: CommandContext): Logging {
+  return createLogging({
+    levels: config.LOG_LEVEL,
+    format: logFormat(config, context.terminal && json !== true),
+    ...(json === true ? { destination: { write: context.stderr } } : {}),
+  });
+}
+
+function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty" {
+  if (LOG_FORMAT !== "auto") return LOG_FORMAT;
+  return terminal ? "pretty" : "json";
 }
 
 /** What to type next. */
@@ -65,7 +131,7 @@ export function welcome({ url, dataDir, credentials, models }: Instance): string
   if (tenant === undefined) {
     lines.push("This database has tenants already; make a key with: npm run ectus -- key create --help");
   } else {
-    lines.push(`Keys are in ${dataDir}/credentials.json.`);
+    lines.push(`Keys are in ${printable(join(dataDir, "credentials.json"))}.`);
     if (model !== undefined) {
       const body = JSON.stringify({
         model,
@@ -83,6 +149,6 @@ export function welcome({ url, dataDir, credentials, models }: Instance): string
     lines.push(
       "No model is here: name an upstream in AI_PROVIDERS (see docs/providers.example.yaml), or run: npm run ectus -- model pull",
     );
-  lines.push("", "Ctrl-C stops it.", "", "");
+  lines.push("", "Ctrl-C stops it.", "");
   return lines.join("\n");
 }

@@ -3,6 +3,7 @@ import { randomUUIDv7 } from "node:crypto";
 import { EctusError } from "@ectus/core";
 import type { Selectable } from "kysely";
 import type { Database } from "../database.ts";
+import { isForeignKeyViolation } from "../database-errors.ts";
 import type { ApiKeys } from "../schema.ts";
 import { appendAudit } from "./append-audit.ts";
 import type { Actor } from "./tenants.ts";
@@ -35,10 +36,10 @@ export interface NewApiKey {
   readonly tokensPerMinute?: number | null;
 }
 
-/** The tenant must exist. */
-export function insertApiKey(database: Database, key: NewApiKey, actor: Actor): Promise<ApiKeyRow> {
+/** @throws EctusError `not_found` when there is no such tenant */
+export async function insertApiKey(database: Database, key: NewApiKey, actor: Actor): Promise<ApiKeyRow> {
   const id = randomUUIDv7();
-  return database.inTenant(key.tenantId, async (tx) => {
+  const inserted = database.inTenant(key.tenantId, async (tx) => {
     const row = await tx
       .insertInto("api_keys")
       .values({
@@ -62,6 +63,11 @@ export function insertApiKey(database: Database, key: NewApiKey, actor: Actor): 
       details: { name: key.name, scopes: key.scopes },
     });
     return row;
+  });
+  return inserted.catch((error) => {
+    throw isForeignKeyViolation(error)
+      ? new EctusError("not_found", { what: "tenant", id: key.tenantId }, { cause: error })
+      : error;
   });
 }
 
@@ -104,17 +110,24 @@ export function revokeApiKey(
   });
 }
 
-/** Stores a key's digest under the newest secret, after it was found under an older one. */
+/** Stores a key's digest under the newest secret, after it was found under an older one in `found`. */
 export async function replaceApiKeyDigest(
   database: Database,
-  key: { readonly tenantId: string; readonly keyId: string; readonly digest: Buffer },
+  found: {
+    readonly tenantId: string;
+    readonly keyId: string;
+    readonly digest: string;
+  },
+  digest: Buffer,
 ): Promise<void> {
-  await database.inTenant(key.tenantId, (tx) =>
+  await database.inTenant(found.tenantId, (tx) =>
     tx
       .updateTable("api_keys")
-      .set({ digest: key.digest })
-      .where("tenant_id", "=", key.tenantId)
-      .where("id", "=", key.keyId)
+      .set({ digest })
+      .where("tenant_id", "=", found.tenantId)
+      .where("id", "=", found.keyId)
+      // Another instance may have done it meanwhile.
+      .where("digest", "=", Buffer.from(found.digest, "hex"))
       .execute(),
   );
 }

@@ -6,7 +6,10 @@ export interface RateRequest {
   readonly keyId: string;
   /** Start of the minute. */
   readonly minute: Date;
+  /** The least that helps. */
+  readonly needRequests: number;
   readonly needTokens: number;
+  /** What would be convenient. */
   readonly blockRequests: number;
   readonly blockTokens: number;
   /** Limits of the minute; null is none. */
@@ -14,7 +17,7 @@ export interface RateRequest {
   readonly limitTokens: number | null;
 }
 
-/** What was granted. Less than one request, or fewer tokens than needed, means that nothing was taken. */
+/** What was granted. Less of either than needed means that nothing was taken. */
 export async function leaseRate(
   database: Database,
   rate: RateRequest,
@@ -22,11 +25,12 @@ export async function leaseRate(
   const [row] = await database.run<{ requests: number; tokens: number }>({
     name: "lease_rate",
     operation: "lease_rate",
-    text: `select granted_requests as requests, granted_tokens as tokens from lease_rate($1, $2, $3, $4, $5, $6, $7, $8)`,
+    text: "select granted_requests as requests, granted_tokens as tokens from lease_rate($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     values: [
       rate.tenantId,
       rate.keyId,
       rate.minute,
+      rate.needRequests,
       rate.needTokens,
       rate.blockRequests,
       rate.blockTokens,
@@ -35,4 +39,22 @@ export async function leaseRate(
     ],
   });
   return row as { requests: number; tokens: number };
+}
+
+/** Gives back tokens of a minute; does nothing when another minute has begun. */
+export async function returnRate(
+  database: Database,
+  rate: {
+    readonly tenantId: string;
+    readonly keyId: string;
+    readonly minute: Date;
+    readonly tokens: number;
+  },
+): Promise<void> {
+  await database.run({
+    name: "return_rate",
+    operation: "return_rate",
+    text: "select return_rate($1, $2, $3, $4)",
+    values: [rate.tenantId, rate.keyId, rate.minute, rate.tokens],
+  });
 }

@@ -5,6 +5,7 @@ import type { Database } from "../database.ts";
 export interface UsageRow {
   readonly tenant_id: string;
   readonly id: string;
+  /** RFC 3339 in UTC: it decides the month. */
   readonly created_at: string;
   readonly api_key_id: string;
   readonly request_id: string;
@@ -50,6 +51,8 @@ export interface MessageRow {
 /** What one request leaves behind. */
 export interface Settlement {
   readonly usage: UsageRow;
+  /** How many of the charged tokens this instance had leased: the lease gets smaller by them. None by default. */
+  readonly leasedTokens?: number;
   readonly completion?: { readonly row: CompletionRow; readonly messages: readonly MessageRow[] };
   /** Whether the key's last use should be written now. */
   readonly touchKey: boolean;
@@ -63,6 +66,7 @@ export async function settle(
 ): Promise<void> {
   const tenants = new Set<string>();
   const usage: UsageRow[] = [];
+  const leases = new Map<string, { tenant_id: string; month: string; tokens: number }>();
   const keys: { tenant_id: string; id: string }[] = [];
   const completions: CompletionRow[] = [];
   const messages: MessageRow[] = [];
@@ -70,6 +74,13 @@ export async function settle(
     const { tenant_id, api_key_id } = settlement.usage;
     tenants.add(tenant_id);
     usage.push(settlement.usage);
+    if (settlement.leasedTokens) {
+      // In UTC, as the function counts months too.
+      const month = `${settlement.usage.created_at.slice(0, 7)}-01`;
+      const lease = leases.get(tenant_id + month) ?? { tenant_id, month, tokens: 0 };
+      lease.tokens += settlement.leasedTokens;
+      leases.set(tenant_id + month, lease);
+    }
     if (settlement.touchKey) keys.push({ tenant_id, id: api_key_id });
     if (settlement.completion !== undefined) {
       completions.push(settlement.completion.row);
@@ -79,12 +90,15 @@ export async function settle(
   await database.run({
     name: "settle",
     operation: "settle",
+    // It takes milliseconds. When a connection has gone silent, the rest of the time is for trying again.
+    timeoutMs: 10_000,
     text: "select settle($1)",
     values: [
       JSON.stringify({
         tenants: `{${[...tenants].join(",")}}`,
         instance: instanceId,
         usage,
+        ...(leases.size > 0 ? { leases: [...leases.values()] } : {}),
         ...(completions.length > 0 ? { completions, messages } : {}),
         ...(keys.length > 0 ? { keys } : {}),
       }),

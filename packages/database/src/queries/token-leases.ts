@@ -2,11 +2,17 @@
 // rest. The functions behind are in migrations/0002_settlement.sql.
 import type { Database } from "../database.ts";
 
-export interface LeaseRequest {
+/** Whose tokens: those that an instance holds of a tenant's month. */
+export interface LeaseId {
   readonly tenantId: string;
   /** First day of the month in UTC, as `2026-11-01`. */
   readonly month: string;
   readonly instanceId: string;
+}
+
+export interface LeaseRequest extends LeaseId {
+  /** What the instance knows itself to hold; anything beyond got lost on the way and goes back. */
+  readonly held: number;
   /** The least that helps. */
   readonly need: number;
   /** What would be convenient. */
@@ -14,47 +20,53 @@ export interface LeaseRequest {
   readonly ttlSeconds: number;
 }
 
-/** Takes tokens to spend; `granted` is 0 when less than `need` is left, `remaining` is what was left before. */
-export async function leaseTokens(
-  database: Database,
-  { tenantId, month, instanceId, need, block, ttlSeconds }: LeaseRequest,
-): Promise<{ granted: number; remaining: number }> {
-  const [row] = await database.run<{ granted: number; remaining: number }>({
-    name: "lease_tokens",
-    operation: "lease_tokens",
-    text: "select granted, remaining from lease_tokens($1, $2, $3, $4, $5, make_interval(secs => $6))",
-    values: [tenantId, month, instanceId, need, block, ttlSeconds],
-  });
-  return row as { granted: number; remaining: number };
+export interface LeaseAnswer {
+  /** 0 when less than `need` is left. */
+  readonly granted: number;
+  /** What was left before. */
+  readonly remaining: number;
+  /** False when the instance had no lease, or not any more: what it held is gone. */
+  readonly kept: boolean;
 }
 
-/** Gives back tokens that are not needed. */
+/** Takes tokens to spend. */
+export async function leaseTokens(
+  database: Database,
+  { tenantId, month, instanceId, held, need, block, ttlSeconds }: LeaseRequest,
+): Promise<LeaseAnswer> {
+  const [row] = await database.run<LeaseAnswer>({
+    name: "lease_tokens",
+    operation: "lease_tokens",
+    text: "select granted, remaining, kept from lease_tokens($1, $2, $3, $4, $5, $6, make_interval(secs => $7))",
+    values: [tenantId, month, instanceId, held, need, block, ttlSeconds],
+  });
+  return row as LeaseAnswer;
+}
+
+/** Gives back what the instance holds beyond `keep`. */
 export async function returnTokens(
   database: Database,
-  lease: {
-    readonly tenantId: string;
-    readonly month: string;
-    readonly instanceId: string;
-    readonly unused: number;
-  },
+  { tenantId, month, instanceId, keep }: LeaseId & { readonly keep: number },
 ): Promise<void> {
   await database.run({
     name: "return_tokens",
     operation: "return_tokens",
     text: "select return_tokens($1, $2, $3, $4)",
-    values: [lease.tenantId, lease.month, lease.instanceId, lease.unused],
+    values: [tenantId, month, instanceId, keep],
   });
 }
 
-/** Keeps an instance's leases for another `ttlSeconds`. */
+/** Keeps an instance's leases of these tenants for another `ttlSeconds`, and returns those that it still has. */
 export async function renewLeases(
   database: Database,
   lease: { readonly tenantIds: readonly string[]; readonly instanceId: string; readonly ttlSeconds: number },
-): Promise<void> {
-  await database.run({
+): Promise<{ tenantId: string; month: string }[]> {
+  return database.run<{ tenantId: string; month: string }>({
     name: "renew_leases",
     operation: "renew_leases",
-    text: "select renew_leases($1, $2, make_interval(secs => $3))",
+    text: `
+      select renewed_tenant as "tenantId", renewed_month as month
+      from renew_leases($1, $2, make_interval(secs => $3))`,
     values: [`{${lease.tenantIds.join(",")}}`, lease.instanceId, lease.ttlSeconds],
   });
 }

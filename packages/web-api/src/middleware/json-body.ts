@@ -4,21 +4,69 @@ import type { FastifyInstance } from "fastify";
 
 /** Enough for a conversation with a few pictures in it. */
 export const mostJsonBytes = 16 * 1024 * 1024;
+// What reads JSON after the parser (JSON.stringify, PostgreSQL) goes down one stack frame a level.
+const mostLevels = 256;
 
 export function addJsonBody(app: FastifyInstance): void {
   app.decorateRequest("bodyBytes", 0);
-  const parse = app.getDefaultJsonParser("error", "error");
+  // Fastify's own reader of text would let a text pass as a body.
+  app.removeContentTypeParser("text/plain");
   app.addContentTypeParser<string>("application/json", { parseAs: "string" }, (request, text, done) => {
     request.bodyBytes = Buffer.byteLength(text);
-    if (text === "") {
-      // A DELETE with a content type and no body is what some clients send.
-      if (request.method === "DELETE") done(null, undefined);
-      else done(new EctusError("invalid_json", { reason: "it is empty" }));
+    // A DELETE with a content type and no body is what some clients send.
+    if (text === "" && request.method === "DELETE") {
+      done(null, undefined);
       return;
     }
-    parse(request, text, (error, body) => {
-      if (error === null || error === undefined) done(null, body);
-      else done(new EctusError("invalid_json", { reason: errorMessage(error) }, { cause: error }));
-    });
+    let body: unknown;
+    try {
+      body = parse(text);
+    } catch (error) {
+      done(error as Error);
+      return;
+    }
+    done(null, body);
   });
+}
+
+function parse(text: string): unknown {
+  if (text === "") throw invalid("it is empty");
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch (error) {
+    throw invalid(placeOf(errorMessage(error)));
+  }
+  const fault = findFault(body);
+  if (fault !== undefined) throw invalid(fault);
+  return body;
+}
+
+const invalid = (reason: string): EctusError => new EctusError("invalid_json", { reason });
+
+// The parser quotes what it cannot read, which can be a part of a prompt: its place is enough.
+function placeOf(message: string): string {
+  const position = /at position \d+( \(line \d+ column \d+\))?/.exec(message)?.[0];
+  if (position !== undefined) return `it cannot be read ${position}`;
+  return message.includes("end of JSON") ? "it ends too early" : "it has a character that cannot stand there";
+}
+
+/** What is wrong with a value that JSON can say, found level by level without recursion. */
+function findFault(value: unknown): string | undefined {
+  let level = [value].filter(isContainer);
+  for (let depth = 1; level.length > 0; depth += 1) {
+    if (depth > mostLevels) return `it is nested deeper than ${mostLevels} levels`;
+    if (level.some(changesPrototypes)) return "it has a field that would change prototypes";
+    level = level.flatMap((container) => Object.values(container).filter(isContainer));
+  }
+  return undefined;
+}
+
+const isContainer = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+// JSON.parse makes such fields as any others; code that copies them one by one would not.
+function changesPrototypes(container: object): boolean {
+  if (Object.hasOwn(container, "__proto__")) return true;
+  const made = Object.hasOwn(container, "constructor") && (container as { constructor: unknown }).constructor;
+  return isContainer(made) && Object.hasOwn(made, "prototype");
 }

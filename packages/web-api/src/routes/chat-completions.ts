@@ -1,17 +1,28 @@
 // POST /v1/chat/completions: reserves, asks the engine, settles, and only then shows the end of the answer.
 import type { ServerResponse } from "node:http";
-import type { ChatCompletionChunk, ChatRequest, ChatStreamResult, Engine, ModelInfo } from "@ectus/ai-engine";
+import type {
+  AnsweredBy,
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatRequest,
+  ChatStreamResult,
+  Engine,
+  ModelInfo,
+  ResponseFormat,
+} from "@ectus/ai-engine";
 import { type TokenUsage, toTokenUsage } from "@ectus/ai-engine";
 import { EctusError, type Logger } from "@ectus/core";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Account, Accounting } from "../accounting.ts";
 import type { App } from "../app.ts";
 import { callerOf } from "../caller.ts";
-import { ChatBody, ChatCompletionAnswer } from "../chat-body.ts";
+import { ChatBody, ChatCompletionAnswer, checkChatBody } from "../chat-body.ts";
 import { createChunkAccumulator } from "../chunk-accumulator.ts";
-import { clientSignal } from "../client-signal.ts";
+import type { ClientSignals } from "../client-signal.ts";
 import { checkStorable, completionRecord } from "../completion-record.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
+import { abortedOutcome, endFailedCall, isAborted } from "../failed-call.ts";
+import { loggableError } from "../loggable-error.ts";
 import { newUuid, publicId } from "../public-ids.ts";
 import { errorAnswers } from "../schemas.ts";
 import { reserveForChat } from "../token-reservation.ts";
@@ -19,6 +30,9 @@ import { reserveForChat } from "../token-reservation.ts";
 export interface ChatCompletionsOptions {
   readonly engine: Engine;
   readonly accounting: Accounting;
+  readonly signals: ClientSignals;
+  /** How long a stream's client may take nothing. */
+  readonly stallMs: number;
   readonly log: Logger;
 }
 
@@ -34,7 +48,12 @@ interface Call {
   readonly correlationId: string;
 }
 
-export function addChatCompletions(app: App, { engine, accounting, log }: ChatCompletionsOptions): void {
+// What follows the end of an answer is a chunk with its usage and no more.
+const mostHeld = 256;
+
+export function addChatCompletions(app: App, options: ChatCompletionsOptions): void {
+  const { engine, accounting, signals, stallMs, log } = options;
+
   app.post(
     "/v1/chat/completions",
     {
@@ -50,6 +69,7 @@ export function addChatCompletions(app: App, { engine, accounting, log }: ChatCo
       const { body } = request;
       const caller = callerOf(request);
       const model = findModel(engine, body.model);
+      const responseFormat = checkChatBody(body);
       if (body.store === true) checkStorable(body);
       const { tokens, outputTokens } = reserveForChat(body, request.bodyBytes, model);
       const account = await accounting({
@@ -62,12 +82,16 @@ export function addChatCompletions(app: App, { engine, accounting, log }: ChatCo
       });
       const call: Call = {
         body,
-        request: toProviderRequest(body, caller.monthlyTokenBudget === null ? null : outputTokens),
+        request: toProviderRequest(
+          body,
+          responseFormat,
+          caller.monthlyTokenBudget !== null && isBoundedByRequest(model) ? outputTokens : null,
+        ),
         model,
         tenantId: caller.tenantId,
         id: newUuid(),
         account,
-        signal: clientSignal(request, reply),
+        signal: signals.of(reply),
         correlationId: request.context.correlationId,
       };
       return body.stream === true ? stream(call, request, reply) : complete(call);
@@ -75,93 +99,101 @@ export function addChatCompletions(app: App, { engine, accounting, log }: ChatCo
   );
 
   async function complete(call: Call): Promise<object> {
-    const { body, account, signal, correlationId, tenantId, id } = call;
-    const answer = await engine.chat(call.request, { signal, correlationId }).catch((error) => {
-      account.drop();
-      throw error;
-    });
-    const completion = answer.completion;
-    completion.id = publicId("chatcmpl-", id);
+    const { body, account, signal, correlationId } = call;
+    const answer = await engine
+      .chat(call.request, { signal, correlationId })
+      .catch((error) => endFailedCall(account, error, signal));
+    const { completion, usage } = answer;
+    completion.id = publicId("chatcmpl-", call.id);
     completion.model = body.model;
-    await account.settle({
-      answeredBy: answer,
-      outcome: "completed",
-      usage: answer.usage,
-      ...(body.store === true
-        ? { completion: completionRecord({ tenantId, id, createdAt: account.startedAt, body, completion }) }
-        : {}),
-    });
+    await settleWhole(call, answer, usage, () => completion);
     return completion;
   }
 
   async function stream(call: Call, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
     const { account, signal, correlationId } = call;
-    const answer = await engine.streamChat(call.request, { signal, correlationId }).catch((error) => {
-      account.drop();
-      throw error;
-    });
+    const answer = await engine
+      .streamChat(call.request, { signal, correlationId })
+      .catch((error) => endFailedCall(account, error, signal));
     reply.hijack();
     copyHeaders(reply, reply.raw);
-    const events = openEventStream(reply.raw, signal);
+    const events = openEventStream(reply.raw, signal, stallMs);
     try {
       await relay(call, answer, events);
+      events.end();
     } catch (error) {
-      if (!(error instanceof EctusError && error.code === "client_closed_request")) {
-        const fault =
-          error instanceof EctusError ? error : new EctusError("internal_error", {}, { cause: error });
-        log.warn({ err: error, ...request.context }, "stream broken off");
-        // The end of a stream that failed is an error event and no [DONE], so that nobody takes it for a whole answer.
-        if (!signal.aborted)
-          await Promise.resolve(events.send(JSON.stringify(fault.toBody()))).catch(() => {});
-      }
+      const fault =
+        error instanceof EctusError ? error : new EctusError("internal_error", {}, { cause: error });
+      if (!isAborted(fault)) log.warn({ ...loggableError(error), ...request.context }, "stream broken off");
+      // The end of a stream that failed is an error event and no [DONE], so that nobody takes it for a whole answer.
+      events.fail(fault.toBody());
     }
-    events.end();
     return reply;
   }
 
   /** Passes chunks on as they come, but holds back the end until it is settled. */
   async function relay(call: Call, answer: ChatStreamResult, events: EventStream): Promise<void> {
-    const { body, account, tenantId } = call;
+    const { body, account, signal } = call;
     const id = publicId("chatcmpl-", call.id);
-    const accumulator = body.store === true ? createChunkAccumulator({ id, model: body.model }) : undefined;
+    const accumulator = createChunkAccumulator({ id, model: body.model }, answer.provider);
     const choices = body.n ?? 1;
     const wantsUsage = body.stream_options?.include_usage === true;
     const held: string[] = [];
-    let finished = 0;
+    const finished = new Set<number>();
     let usage: TokenUsage | null = null;
     try {
       for await (const chunk of answer.chunks) {
         chunk.id = id;
         chunk.model = body.model;
-        accumulator?.add(chunk);
+        if (body.store === true) accumulator.add(chunk);
         if (chunk.usage != null) usage = toTokenUsage(chunk.usage);
-        for (const choice of chunk.choices) if (choice.finish_reason != null) finished++;
+        for (const choice of chunk.choices) if (choice.finish_reason != null) finished.add(choice.index);
         const data = toEvent(chunk, wantsUsage);
         if (data === undefined) continue;
-        if (finished >= choices) held.push(data);
-        else await events.send(data);
+        if (finished.size < choices) await events.send(data);
+        else if (held.push(data) > mostHeld) throw endless(answer);
       }
     } catch (error) {
-      const closed = error instanceof EctusError && error.code === "client_closed_request";
-      await account.settle({ answeredBy: answer, outcome: closed ? "client_closed" : "interrupted", usage });
-      throw error;
+      const outcome = signal.aborted ? abortedOutcome(signal) : "interrupted";
+      await account.settle({ answeredBy: answer, outcome, usage });
+      throw signal.aborted ? signal.reason : error;
     }
-    const completion =
-      accumulator === undefined
-        ? {}
-        : {
-            completion: completionRecord({
-              tenantId,
-              id: call.id,
-              createdAt: account.startedAt,
-              body,
-              completion: accumulator.completion(),
-            }),
-          };
-    await account.settle({ answeredBy: answer, outcome: "completed", usage, ...completion });
+    await settleWhole(call, answer, usage, accumulator.completion);
     for (const data of held) await events.send(data);
     await events.send("[DONE]");
   }
+}
+
+/** Commits a call that brought its whole answer, and the completion if it is to be stored. */
+async function settleWhole(
+  { body, account, tenantId, id }: Call,
+  answeredBy: AnsweredBy,
+  usage: TokenUsage | null,
+  completionOf: () => ChatCompletion,
+): Promise<void> {
+  if (body.store !== true) {
+    await account.settle({ answeredBy, outcome: "completed", usage });
+    return;
+  }
+  let completion: ReturnType<typeof completionRecord>;
+  try {
+    completion = completionRecord({
+      provider: answeredBy.provider,
+      tenantId,
+      id,
+      createdAt: account.startedAt,
+      body,
+      completion: completionOf(),
+    });
+  } catch (error) {
+    await account.settle({ answeredBy, outcome: "interrupted", usage });
+    throw error;
+  }
+  await account.settle({ answeredBy, outcome: "completed", usage, completion });
+}
+
+function endless({ provider }: AnsweredBy): EctusError {
+  return new EctusError("stream_interrupted", { provider, reason: "it went on after the end of the answer" });
 }
 
 /** @throws EctusError `model_not_found` */
@@ -171,10 +203,28 @@ export function findModel(engine: Engine, id: string): ModelInfo {
   return model;
 }
 
-/** The provider is not told what is between the client and this platform, but the bound that the budget counts on. */
-function toProviderRequest({ store, metadata, ...body }: ChatBody, outputTokens: number | null): ChatRequest {
-  if (outputTokens === null || body.max_completion_tokens != null || body.max_tokens != null) return body;
-  return { ...body, max_tokens: outputTokens };
+/** Whether a provider has to be told the bound of an answer: its context bounds it without a word. */
+function isBoundedByRequest({ maxOutputTokens, contextTokens }: ModelInfo): boolean {
+  return maxOutputTokens !== null || contextTokens === null;
+}
+
+/**
+ * The provider is not told what is between the client and this platform, but the bound that the budget counts on.
+ * A null that means "left out" is left out, since not every provider knows it.
+ */
+function toProviderRequest(
+  { store, metadata, user, tools, response_format, ...body }: ChatBody,
+  responseFormat: ResponseFormat | undefined,
+  outputTokens: number | null,
+): ChatRequest {
+  const unbounded = body.max_completion_tokens == null && body.max_tokens == null;
+  return {
+    ...body,
+    ...(user == null ? {} : { user }),
+    ...(tools == null ? {} : { tools }),
+    ...(responseFormat === undefined ? {} : { response_format: responseFormat }),
+    ...(unbounded && outputTokens !== null ? { max_tokens: outputTokens } : {}),
+  };
 }
 
 function toEvent(chunk: ChatCompletionChunk, wantsUsage: boolean): string | undefined {

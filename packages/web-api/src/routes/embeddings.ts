@@ -1,11 +1,12 @@
 // POST /v1/embeddings.
-import type { Engine } from "@ectus/ai-engine";
+import type { EmbeddingsRequest, Engine } from "@ectus/ai-engine";
 import Type, { type Static } from "typebox";
 import type { Accounting } from "../accounting.ts";
 import type { App } from "../app.ts";
 import { callerOf } from "../caller.ts";
-import { clientSignal } from "../client-signal.ts";
-import { errorAnswers } from "../schemas.ts";
+import type { ClientSignals } from "../client-signal.ts";
+import { endFailedCall } from "../failed-call.ts";
+import { errorAnswers, Nullable } from "../schemas.ts";
 import { findModel } from "./chat-completions.ts";
 
 const TokenIds = Type.Array(Type.Integer({ minimum: 0 }), { minItems: 1, maxItems: 8192 });
@@ -19,9 +20,9 @@ const EmbeddingsBody = Type.Object(
       TokenIds,
       Type.Array(TokenIds, { minItems: 1, maxItems: 2048 }),
     ]),
-    encoding_format: Type.Optional(Type.Enum(["float", "base64"])),
-    dimensions: Type.Optional(Type.Integer({ minimum: 1 })),
-    user: Type.Optional(Type.String({ maxLength: 512 })),
+    encoding_format: Type.Optional(Nullable(Type.Enum(["float", "base64"]))),
+    dimensions: Type.Optional(Nullable(Type.Integer({ minimum: 1, maximum: 65_536 }))),
+    user: Type.Optional(Nullable(Type.String({ maxLength: 512 }))),
   },
   { additionalProperties: true },
 );
@@ -46,7 +47,13 @@ const EmbeddingsAnswer = Type.Unsafe<object>(
 // Tokens that a tokenizer may add to each input.
 const tokensPerInput = 4;
 
-export function addEmbeddings(app: App, engine: Engine, accounting: Accounting): void {
+export interface EmbeddingsOptions {
+  readonly engine: Engine;
+  readonly accounting: Accounting;
+  readonly signals: ClientSignals;
+}
+
+export function addEmbeddings(app: App, { engine, accounting, signals }: EmbeddingsOptions): void {
   app.post(
     "/v1/embeddings",
     {
@@ -69,18 +76,21 @@ export function addEmbeddings(app: App, engine: Engine, accounting: Accounting):
         tokens: mostTokens(body, request.bodyBytes),
         streamed: false,
       });
+      const signal = signals.of(reply);
       const { correlationId } = request.context;
       const answer = await engine
-        .embed(body, { signal: clientSignal(request, reply), correlationId })
-        .catch((error) => {
-          account.drop();
-          throw error;
-        });
+        .embed(toProviderRequest(body), { signal, correlationId })
+        .catch((error) => endFailedCall(account, error, signal));
       answer.response.model = body.model;
       await account.settle({ answeredBy: answer, outcome: "completed", usage: answer.usage });
       return answer.response;
     },
   );
+}
+
+/** Providers know no null where they expect a text. */
+function toProviderRequest({ user, ...body }: Static<typeof EmbeddingsBody>): EmbeddingsRequest {
+  return user == null ? body : { ...body, user };
 }
 
 /** A token stands for at least one byte of the body, be it text or a token's id. */

@@ -9,13 +9,15 @@ import type { FastifyRequest } from "fastify";
 import Type from "typebox";
 import type { App } from "../app.ts";
 import { actorOf, callerOf } from "../caller.ts";
-import { clientSignal } from "../client-signal.ts";
-import { refuseNul } from "../nul-characters.ts";
+import type { ClientSignals } from "../client-signal.ts";
 import { newUuid, parsePublicId, publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
+import { refuseUnstorable } from "../storable-text.ts";
 
 /** OpenAI's limit for one file. */
-export const mostFileBytes = 512 * 1024 * 1024;
+export const defaultMaxFileBytes = 512 * 1024 * 1024;
+// Boundaries, headers and the other fields of the form.
+const formOverheadBytes = 64 * 1024;
 const mostFilenameCharacters = 255;
 const purposes = ["assistants", "batch", "fine-tune", "vision", "user_data", "evals"] as const;
 const IdParams = Type.Object({ id: Type.String() });
@@ -39,6 +41,8 @@ const config = { scope: "inference" } as const;
 export interface FilesOptions {
   readonly database: Database;
   readonly storage: BlobStorage;
+  readonly signals: ClientSignals;
+  readonly maxFileBytes: number;
   readonly log: Logger;
 }
 
@@ -49,12 +53,15 @@ interface Upload {
   readonly sha256: string;
 }
 
-export function addFiles(app: App, { database, storage, log }: FilesOptions): void {
+export function addFiles(app: App, options: FilesOptions): void {
+  const { database, storage, signals, maxFileBytes, log } = options;
+  const maxFormBytes = maxFileBytes + formOverheadBytes;
+
   app.post(
     "/v1/files",
     {
       config,
-      bodyLimit: mostFileBytes + 64 * 1024,
+      bodyLimit: maxFormBytes,
       schema: {
         tags: ["Files"],
         summary: "Uploads a file (multipart/form-data with the fields `file` and `purpose`)",
@@ -69,11 +76,15 @@ export function addFiles(app: App, { database, storage, log }: FilesOptions): vo
           accepts: "multipart/form-data",
         });
       }
+      // The parser of forms does not look at it.
+      if (Number(request.headers["content-length"]) > maxFormBytes) {
+        throw new EctusError("request_too_large", { limitBytes: maxFileBytes });
+      }
       const { tenantId } = callerOf(request);
       const id = newUuid();
       try {
         const { upload, purpose } = await readForm(request, (part) =>
-          store(part, tenantId, id, clientSignal(request, reply)),
+          store(part, tenantId, id, signals.of(reply)),
         );
         const row = await insertFile(
           database,
@@ -114,7 +125,7 @@ export function addFiles(app: App, { database, storage, log }: FilesOptions): vo
     },
     async (request) => {
       const { limit, order, after, purpose } = request.query;
-      if (purpose !== undefined) refuseNul(purpose, "purpose");
+      if (purpose !== undefined) refuseUnstorable(purpose, "purpose");
       const rows = await listFiles(database, callerOf(request).tenantId, {
         limit: limit + 1,
         order,
@@ -145,7 +156,7 @@ export function addFiles(app: App, { database, storage, log }: FilesOptions): vo
     async (request, reply) => {
       const { tenantId } = callerOf(request);
       const file = await getFile(database, tenantId, uuidOf(request.params.id));
-      const content = await storage.read(tenantId, file.id);
+      const content = await readBlob(tenantId, file.id);
       return reply
         .header("content-type", "application/octet-stream")
         .header("content-length", file.bytes)
@@ -182,8 +193,23 @@ export function addFiles(app: App, { database, storage, log }: FilesOptions): vo
     signal: AbortSignal,
   ): Promise<Upload> {
     const filename = checkFilename(part.filename);
-    const digest = await storage.write(tenantId, id, part.file, { maxBytes: mostFileBytes, signal });
+    const digest = await storage.write(tenantId, id, part.file, { maxBytes: maxFileBytes, signal });
     return { filename, contentType: part.mimetype.slice(0, 255), ...digest };
+  }
+
+  async function readBlob(tenantId: string, id: string): Promise<Readable> {
+    try {
+      return await storage.read(tenantId, id);
+    } catch (error) {
+      if (!(error instanceof EctusError && error.code === "not_found")) throw error;
+      // It may have been deleted a moment ago; if not, contents were lost, which is no fault of the client.
+      await getFile(database, tenantId, id);
+      throw new EctusError(
+        "storage_error",
+        { reason: "the contents of this file are missing" },
+        { cause: error },
+      );
+    }
   }
 
   /** A blob that cannot be removed now has no row, so the clean-up job removes it. */
@@ -201,25 +227,42 @@ async function readForm(
 ): Promise<{ upload: Upload; purpose: string }> {
   let upload: Upload | undefined;
   let purpose: string | undefined;
-  for await (const part of request.parts()) {
-    if (part.type === "file") {
-      if (part.fieldname !== "file" || upload !== undefined) {
-        part.file.resume();
-        throw new EctusError("invalid_request", {
-          param: part.fieldname,
-          reason: "Send one file, in the field 'file'.",
-        });
+  try {
+    for await (const part of request.parts()) {
+      if (part.type === "file") {
+        if (part.fieldname !== "file" || upload !== undefined) {
+          part.file.resume();
+          throw new EctusError("invalid_request", {
+            param: part.fieldname,
+            reason: "Send one file, in the field 'file'.",
+          });
+        }
+        upload = await store(part);
+      } else if (part.fieldname === "purpose") {
+        purpose = checkPurpose(part.value);
       }
-      upload = await store(part);
-    } else if (part.fieldname === "purpose") {
-      purpose = checkPurpose(part.value);
     }
+  } catch (error) {
+    throw isFormFault(error)
+      ? new EctusError(
+          "invalid_request",
+          { reason: `The form cannot be read: ${error.message}.` },
+          { cause: error },
+        )
+      : error;
   }
   if (upload === undefined)
     throw new EctusError("invalid_request", { param: "file", reason: "The field 'file' is missing." });
   if (purpose === undefined)
     throw new EctusError("invalid_request", { param: "purpose", reason: "The field 'purpose' is missing." });
   return { upload, purpose };
+}
+
+/** Whether the parser of the form threw it, which gives most of its errors no code. */
+function isFormFault(error: unknown): error is Error {
+  if (!(error instanceof Error) || error instanceof EctusError) return false;
+  const { code } = error as NodeJS.ErrnoException;
+  return code === undefined ? error.constructor === Error : code.startsWith("FST_");
 }
 
 function checkPurpose(value: unknown): string {
@@ -238,7 +281,7 @@ function checkFilename(filename: string | undefined): string {
   if (filename === undefined || filename === "") {
     throw new EctusError("invalid_request", { param: "file", reason: "The file has no name." });
   }
-  refuseNul(filename, "file");
+  refuseUnstorable(filename, "file");
   if ([...filename].length > mostFilenameCharacters) {
     throw new EctusError("invalid_request", {
       param: "file",

@@ -15,9 +15,9 @@ import type { App } from "../app.ts";
 import { actorOf, callerOf } from "../caller.ts";
 import { ChatCompletionAnswer, Metadata } from "../chat-body.ts";
 import { storedChoices } from "../completion-record.ts";
-import { refuseNul } from "../nul-characters.ts";
 import { parsePublicId, publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
+import { refuseUnstorable } from "../storable-text.ts";
 
 const IdParams = Type.Object({ id: Type.String() });
 const one = { "2xx": ChatCompletionAnswer, ...errorAnswers };
@@ -50,6 +50,7 @@ export function addStoredCompletions(app: App, database: Database): void {
     },
     async (request) => {
       const { limit, order, after, model } = request.query;
+      if (model !== undefined) refuseUnstorable(model, "model");
       const rows = await listCompletions(database, callerOf(request).tenantId, {
         limit: limit + 1,
         order,
@@ -85,7 +86,7 @@ export function addStoredCompletions(app: App, database: Database): void {
     },
     async (request) => {
       const metadata = request.body.metadata ?? {};
-      refuseNul(metadata, "metadata");
+      refuseUnstorable(metadata, "metadata");
       const id = uuidOf(request.params.id);
       return toCompletion(await updateCompletionMetadata(database, callerOf(request).tenantId, id, metadata));
     },
@@ -174,6 +175,6 @@ function metadataFilter(query: Readonly<Record<string, unknown>>): { metadata?: 
   });
   if (pairs.length === 0) return {};
   const metadata = Object.fromEntries(pairs);
-  refuseNul(metadata, "metadata");
+  refuseUnstorable(metadata, "metadata");
   return { metadata };
 }

@@ -15,9 +15,9 @@ import {
 import Type from "typebox";
 import type { App } from "../app.ts";
 import { actorOf } from "../caller.ts";
-import { refuseNul } from "../nul-characters.ts";
 import { isUuid } from "../public-ids.ts";
 import { errorAnswers, Page, toPage } from "../schemas.ts";
+import { refuseUnstorable } from "../storable-text.ts";
 
 export interface TenantsOptions {
   readonly database: Database;
@@ -91,7 +91,7 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
       },
     },
     async (request, reply) => {
-      refuseNul(request.body.name, "name");
+      refuseUnstorable(request.body.name, "name");
       return reply.status(201).send(toTenant(await createTenant(database, request.body, actorOf(request))));
     },
   );
@@ -145,7 +145,7 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
       },
     },
     async (request) => {
-      if (request.body.name !== undefined) refuseNul(request.body.name, "name");
+      if (request.body.name !== undefined) refuseUnstorable(request.body.name, "name");
       const id = uuidOf(request.params.tenantId, "tenant");
       return toTenant(await updateTenant(database, id, request.body, actorOf(request)));
     },
@@ -211,7 +211,7 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
     },
     async (request, reply) => {
       const { name, scopes, expires_at, requests_per_minute, tokens_per_minute } = request.body;
-      refuseNul(name, "name");
+      refuseUnstorable(name, "name");
       const tenant = await getTenant(database, uuidOf(request.params.tenantId, "tenant"));
       const key = createApiKey();
       const row = await insertApiKey(
@@ -222,7 +222,7 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
           prefix: apiKeyPrefix(key),
           digest: apiKeyDigest(key, apiKeySecret),
           scopes,
-          expiresAt: expires_at == null ? null : new Date(expires_at),
+          expiresAt: expires_at == null ? null : parseTime(expires_at),
           requestsPerMinute: requests_per_minute ?? null,
           tokensPerMinute: tokens_per_minute ?? null,
         },
@@ -264,6 +264,18 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
 function uuidOf(id: string, what: string): string {
   if (!isUuid(id)) throw new EctusError("not_found", { what, id });
   return id;
+}
+
+/** Not every time that RFC 3339 allows is a Date: leap seconds are none. */
+function parseTime(text: string): Date {
+  const time = new Date(text);
+  if (Number.isNaN(time.getTime())) {
+    throw new EctusError("invalid_request", {
+      param: "expires_at",
+      reason: "The field 'expires_at' is not valid: it is no time that this platform knows.",
+    });
+  }
+  return time;
 }
 
 function toTenant({ id, name, state, created_at, ...row }: TenantRecord) {

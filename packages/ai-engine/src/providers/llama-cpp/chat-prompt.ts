@@ -5,6 +5,7 @@ import { EctusError, errorMessage } from "@ectus/core";
 import { Template } from "@huggingface/jinja";
 import type { LlamaModel, Token } from "node-llama-cpp";
 import type { ChatMessage } from "../../chat.ts";
+import { createLengthGuard } from "./length-guard.ts";
 
 /** Turns messages into the tokens of a prompt that ends where the model's answer begins. */
 export type ChatPrompt = (messages: readonly ChatMessage[]) => Token[];
@@ -26,14 +27,22 @@ const chatMlTemplate =
   "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}" +
   "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-export function createChatPrompt(model: LlamaModel, library: PromptLibrary): ChatPrompt {
+/** @param contextTokens tokens that fit; messages that cannot fit, by their length alone, are refused unread */
+export function createChatPrompt(
+  model: LlamaModel,
+  library: PromptLibrary,
+  contextTokens: number,
+): ChatPrompt {
   const render = createTemplateRenderer(model.fileInfo.metadata.tokenizer?.chat_template ?? chatMlTemplate, {
     bos_token: model.tokens.bosString ?? "",
     eos_token: model.tokens.eosString ?? "",
   });
   const { bos, shouldPrependBosToken } = model.tokens;
+  const refuseTooLong = createLengthGuard(model, contextTokens, "messages");
   return (messages) => {
-    const parts = render(messages).map(({ from, text }) =>
+    const rendered = render(messages);
+    refuseTooLong(rendered.reduce((sum, { text }) => sum + text.length, 0));
+    const parts = rendered.map(({ from, text }) =>
       from === "template" ? new library.SpecialTokensText(text) : text,
     );
     const tokens = library.LlamaText(parts).tokenize(model.tokenizer);

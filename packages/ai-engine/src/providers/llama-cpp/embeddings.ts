@@ -1,6 +1,6 @@
 // Embeddings from the built-in model: the mean over a text's tokens, brought to length 1.
 import { EctusError } from "@ectus/core";
-import type { LlamaModel, Token } from "node-llama-cpp";
+import type { Token } from "node-llama-cpp";
 import type { EmbeddingsRequest, EmbeddingsResponse } from "../../embeddings.ts";
 import type { LoadedModel } from "./loaded-model.ts";
 
@@ -21,7 +21,7 @@ export async function embedInputs(
       reason: `The model '${request.model}' makes vectors of ${size} dimensions; no other number is supported.`,
     });
   }
-  const inputs = readInputs(model, request.input);
+  const inputs = readInputs(loaded, request.input);
   const context = await loaded.embeddings();
   const lengths = inputs.map((input) => context.calculateInputLength([...input]));
   const longest = Math.max(...lengths);
@@ -67,7 +67,10 @@ export function toBase64(vector: readonly number[]): string {
   return bytes.toString("base64");
 }
 
-function readInputs(model: LlamaModel, input: EmbeddingsRequest["input"]): (readonly Token[])[] {
+function readInputs(
+  { model, refuseTooLongInput }: LoadedModel,
+  input: EmbeddingsRequest["input"],
+): (readonly Token[])[] {
   const isTokens = (value: unknown): value is readonly number[] =>
     Array.isArray(value) && value.length > 0 && value.every((item) => typeof item === "number");
   const items: readonly unknown[] = typeof input === "string" || isTokens(input) ? [input] : input;
@@ -81,6 +84,7 @@ function readInputs(model: LlamaModel, input: EmbeddingsRequest["input"]): (read
   if (items.length === 0) refuse(0, "is missing: send at least one text");
   return items.map((item, index) => {
     if (typeof item === "string") {
+      refuseTooLongInput(item.length);
       const tokens = model.tokenize(item, false);
       return tokens.length > 0 ? tokens : refuse(index, "is empty");
     }

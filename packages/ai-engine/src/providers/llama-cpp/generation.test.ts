@@ -8,7 +8,7 @@ const endToken = 0 as Token;
 const tokensOf = (text: string) => [...text].map((letter) => letter.codePointAt(0) as Token);
 
 /** A model whose tokens are code points, and a sequence that answers with `answer`. */
-function play(answer: readonly Token[], contextSize = 1000) {
+function play(answer: Iterable<Token>, contextSize = 1000) {
   const evaluated: number[] = [];
   let asked = 0;
   let returned = 0;
@@ -129,6 +129,18 @@ describe("generateText", () => {
     await expect(pieces.next()).rejects.toBe(reason);
     expect(played.asked()).toBe(1);
     expect(played.returned()).toBe(1);
+  });
+
+  test("a token that was on its way when the abort came is not given on", async () => {
+    const controller = new AbortController();
+    function* answer() {
+      yield* tokensOf("a");
+      controller.abort(new Error("gone"));
+      yield* tokensOf("b");
+    }
+    const pieces = play(answer()).start({}, { signal: controller.signal });
+    expect((await pieces.next()).value).toBe("a");
+    await expect(pieces.next()).rejects.toThrow("gone");
   });
 
   test("a long prompt is evaluated in pieces, between which an abort is seen", async () => {

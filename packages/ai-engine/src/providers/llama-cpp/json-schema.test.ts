@@ -107,5 +107,7 @@ describe("toGrammarSchema", () => {
     expect(() => toGrammarSchema(deep)).toThrow("more than 32 levels");
     const wide = { oneOf: Array.from({ length: 600 }, () => ({ type: "null" })) };
     expect(() => toGrammarSchema(wide)).toThrow("more than 500 subschemas");
+    const values = { enum: Array.from({ length: 600 }, (_value, index) => index) };
+    expect(() => toGrammarSchema({ oneOf: [values, values] })).toThrow("more than 1000 enum values");
   });
 });

@@ -25,6 +25,8 @@ const formats = ["date-time", "date", "time"];
 const mostSchemas = 500;
 const deepest = 32;
 const mostRepetitions = 1000;
+// A grammar of 20,000 alternatives takes more than a second to build, and nothing else runs meanwhile.
+const mostEnumValues = 1000;
 
 /**
  * @param schema `response_format.json_schema.schema` of a request
@@ -60,6 +62,7 @@ function refuse(at: string, reason: string): never {
 
 function createConverter(definitions: ReadonlySet<string>) {
   let count = 0;
+  let enumValues = 0;
 
   function convert(schema: unknown, at: string, depth: number, root: boolean): Schema {
     count += 1;
@@ -95,7 +98,11 @@ function createConverter(definitions: ReadonlySet<string>) {
     }
     if (schema.enum !== undefined) {
       take("type");
-      return { enum: list(take("enum"), `${at}/enum`).map((item, i) => scalar(item, `${at}/enum/${i}`)) };
+      const values = list(take("enum"), `${at}/enum`);
+      enumValues += values.length;
+      if (enumValues > mostEnumValues)
+        refuse(at, `more than ${mostEnumValues} enum values are not supported.`);
+      return { enum: values.map((item, i) => scalar(item, `${at}/enum/${i}`)) };
     }
     const type = take("type");
     const types = Array.isArray(type) ? type : [type];

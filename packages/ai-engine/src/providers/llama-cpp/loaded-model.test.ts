@@ -8,7 +8,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ChatMessage, ResponseFormat } from "../../chat.ts";
 import { createChatPrompt } from "./chat-prompt.ts";
 import { createResponseGrammar } from "./grammar.ts";
-import { describeLoadFailure, disposeLibrary, type LoadedLibrary, loadLibrary, logLlamaMessage } from "./library.ts";
+import {
+  describeLoadFailure,
+  disposeLibrary,
+  type LoadedLibrary,
+  loadLibrary,
+  logLlamaMessage,
+} from "./library.ts";
 import { type LoadedModel, loadModel } from "./loaded-model.ts";
 import { modelForTests } from "./test-model.ts";
 
@@ -85,7 +91,7 @@ describe.skipIf(path === undefined)("the built-in model", () => {
         },
       });
       const messages: ChatMessage[] = [{ role: "user", content: "Hi" }];
-      const tokens = createChatPrompt(bare, loadedLibrary.library)(messages);
+      const tokens = createChatPrompt(bare, loadedLibrary.library, 512)(messages);
       expect(tokens).toEqual(special("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"));
       const endFirst = createChatPrompt(
         new Proxy(bare, {
@@ -95,6 +101,7 @@ describe.skipIf(path === undefined)("the built-in model", () => {
           },
         }),
         loadedLibrary.library,
+        512,
       );
       expect(endFirst(messages)).toEqual([loaded.model.tokens.eos, ...tokens]);
     });
@@ -187,6 +194,11 @@ describe.skipIf(path === undefined)("the built-in model", () => {
     const mean = new library.LlamaEmbedding({ vector: sums });
     expect(pooled.calculateCosineSimilarity(mean)).toBeGreaterThan(0.9999);
     await plain.dispose();
+  });
+
+  test("a context that cannot be made is an error, and the model is freed", async () => {
+    const many = { path: path ?? "", sequences: 1_000, contextTokens: 512, threads: 1 };
+    await expect(loadModel(loadedLibrary, many)).rejects.toThrow();
   });
 
   test("a missing llama.cpp is said with what to install, and other failures as they are", () => {

@@ -9,6 +9,7 @@ import type {
 import type { ResponseFormat } from "../../chat.ts";
 import { type ChatPrompt, createChatPrompt } from "./chat-prompt.ts";
 import { createResponseGrammar } from "./grammar.ts";
+import { createLengthGuard } from "./length-guard.ts";
 import type { Library, LoadedLibrary } from "./library.ts";
 
 export interface LoadedModel {
@@ -19,6 +20,8 @@ export interface LoadedModel {
   grammar(format: ResponseFormat): Promise<LlamaGrammarEvaluationState | undefined>;
   /** Tokens that a text to embed may have. */
   readonly embeddingTokens: number;
+  /** Throws `context_length_exceeded` for a text of so many characters that cannot have that few tokens. */
+  readonly refuseTooLongInput: (characters: number) => void;
   /** The context for embeddings, made when it is first asked for; one call of it runs at a time. */
   embeddings(): Promise<LlamaEmbeddingContext>;
   dispose(): Promise<void>;
@@ -54,12 +57,13 @@ export async function loadModel(
     return {
       model,
       sequences,
-      prompt: createChatPrompt(model, library),
+      prompt: createChatPrompt(model, library, contextSize),
       async grammar(format) {
         const grammar = await createResponseGrammar(llama, format);
         return grammar && new library.LlamaGrammarEvaluationState({ model, grammar });
       },
       embeddingTokens: embeddingContextSize - 1,
+      refuseTooLongInput: createLengthGuard(model, embeddingContextSize - 1, "input"),
       embeddings() {
         embeddings ??= model
           .createEmbeddingContext({

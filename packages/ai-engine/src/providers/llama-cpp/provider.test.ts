@@ -1,15 +1,18 @@
 // The provider over the real model, as the engine calls it.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createReadStream, createWriteStream } from "node:fs";
 import { copyFile, link, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { createLogging, EctusError } from "@ectus/core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "../../chat.ts";
 import { createLlamaCppProvider, type LlamaCppOptions, type LlamaCppProvider } from "./index.ts";
+import { defaultThreads } from "./provider.ts";
 import { modelForTests } from "./test-model.ts";
 
 const path = await modelForTests();
@@ -59,7 +62,7 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
     sequences: 1,
     queueBound: 1,
     contextTokens: 512,
-    threads: 2,
+    threads: 1,
     cacheScope: () => scope,
     log,
     ...more,
@@ -181,6 +184,12 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       const error = await failure(provider.chat(chat("word ".repeat(600)), { signal: never }));
       expect(error.code).toBe("context_length_exceeded");
       expect(error.details.requestedTokens).toBeGreaterThan(600);
+      const huge = await failure(provider.chat(chat(" ".repeat(5_000_000)), { signal: never }));
+      expect(huge.details).toEqual({
+        param: "messages",
+        contextTokens: 512,
+        requestedTokens: "at least 61731",
+      });
       await idle();
     });
 
@@ -269,6 +278,22 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       await idle();
     });
 
+    test("a client that leaves as the first piece comes leaves nothing behind", async () => {
+      for (let turn = 0; turn < 5; turn += 1) {
+        const controller = new AbortController();
+        // The abort lands between the first piece and the stream's own look at the signal.
+        const stream = provider.streamChat(chat("Hi"), { signal: controller.signal });
+        await stream.then(
+          () => controller.abort(),
+          () => undefined,
+        );
+        expect((await failure((await stream)[Symbol.asyncIterator]().next())).code).toBe(
+          "client_closed_request",
+        );
+        await idle();
+      }
+    });
+
     test("a reader that stops in the middle frees the sequence", async () => {
       for await (const chunk of await provider.streamChat(chat("Hi"), { signal: never })) {
         if (chunk.choices[0]?.delta.content) break;
@@ -331,9 +356,7 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect((await failure(late.embed({ model: "m", input: "x" }, { signal: never }))).code).toBe(
         "model_unavailable",
       );
-      await link(path ?? "", file).catch(async () =>
-        (await import("node:fs/promises")).copyFile(path ?? "", file),
-      );
+      await link(path ?? "", file).catch(() => copyFile(path ?? "", file));
       expect(
         (await late.chat(chat("Hi", { max_tokens: 1 }), { signal: never })).usage?.completion_tokens,
       ).toBe(1);
@@ -350,6 +373,14 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       controller.abort();
       expect((await waiting).code).toBe("client_closed_request");
       await slow.close();
+    });
+
+    test("closing while a model loads waits for it and frees it", async () => {
+      const loading = createLlamaCppProvider(optionsWith({ preload: true }));
+      const waiting = failure(loading.chat(chat("Hi"), { signal: never }));
+      await nextTurn();
+      await loading.close();
+      expect((await waiting).code).toBe("shutting_down");
     });
 
     test("concurrent first calls share one load", async () => {
@@ -380,6 +411,17 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect((await failure(closing.chat(chat("Hi"), { signal: never }))).code).toBe("shutting_down");
     });
 
+    test("a model file that llama.cpp refuses does not keep it from closing", async () => {
+      const folder = await mkdtemp(join(tmpdir(), "ectus-half-"));
+      const file = join(folder, "half.gguf");
+      // The beginning of the real file: its header promises tensors that are not there.
+      await pipeline(createReadStream(path ?? "", { end: 4_000_000 }), createWriteStream(file));
+      const broken = createLlamaCppProvider(optionsWith({ models: { m: file } }));
+      expect((await failure(broken.preload())).code).toBe("model_unavailable");
+      await broken.close();
+      await rm(folder, { recursive: true });
+    });
+
     test("a provider that was never used closes at once", async () => {
       await createLlamaCppProvider(optionsWith()).close();
     });
@@ -397,7 +439,7 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
         const log = { info() {}, debug() {}, warn() {}, error() {} };
         const signal = new AbortController().signal;
         const provider = createLlamaCppProvider({ name: "b", models: { m: process.argv[2] }, sequences: 1,
-          queueBound: 1, contextTokens: 256, threads: 2, log });
+          queueBound: 1, contextTokens: 256, threads: 1, log });
         const early = seen.includes("node-llama-cpp");
         const messages = [{ role: "user", content: "Hi" }];
         const { usage } = await provider.chat({ model: "m", messages, max_tokens: 2 }, { signal });
@@ -483,6 +525,8 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       const error = await failure(embed("word ".repeat(600)));
       expect(error.code).toBe("context_length_exceeded");
       expect(error.details).toMatchObject({ contextTokens: 511, param: "input" });
+      const huge = await failure(embed(" ".repeat(5_000_000)));
+      expect(huge.details).toEqual({ param: "input", contextTokens: 511, requestedTokens: "at least 61729" });
     });
 
     test("a client that leaves ends the work before the next text", async () => {
@@ -495,4 +539,8 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       await idle();
     });
   });
+});
+
+test("half of the processors are used by default, one at least and eight at most", () => {
+  expect([1, 2, 3, 4, 16, 64].map(defaultThreads)).toEqual([1, 1, 1, 2, 8, 8]);
 });

@@ -1,15 +1,17 @@
-// The provider of models in this process: admission, loading, and OpenAI's shapes around what llama.cpp generates.
-import { randomUUID } from "node:crypto";
+// The provider of models in this process: puts admission, loading, generation and OpenAI's shapes together.
 import { availableParallelism } from "node:os";
-import { EctusError, errorMessage, type Logger } from "@ectus/core";
-import type { ChatCompletion, ChatCompletionChunk, ChatRequest, CompletionUsage } from "../../chat.ts";
+import { EctusError, type Logger } from "@ectus/core";
+import type { ChatRequest } from "../../chat.ts";
 import type { CallOptions, Provider } from "../../provider.ts";
+import { createCalls, untilAborted } from "./call.ts";
+import { type StartedChat, toCompletion, toStream } from "./chat-answer.ts";
 import { readChatSettings } from "./chat-settings.ts";
 import { embedInputs } from "./embeddings.ts";
-import { answerRoom, type GenerationEnd, generateText } from "./generation.ts";
+import { answerRoom, generateText } from "./generation.ts";
 import { disposeLibrary, type LoadedLibrary, loadLibrary } from "./library.ts";
-import { type LoadedModel, loadModel } from "./loaded-model.ts";
-import { createSlotPool, type Lease, type SlotPool } from "./slot-pool.ts";
+import { loadModel } from "./loaded-model.ts";
+import { chooseSlot, createModelRuntime, type ModelRuntime, type Slot } from "./model-runtime.ts";
+import type { Lease } from "./slot-pool.ts";
 
 export interface ModelLoaded {
   readonly model: string;
@@ -31,7 +33,7 @@ export interface LlamaCppOptions {
   readonly contextTokens: number;
   /** Loads all models at once instead of each at its first use. */
   readonly preload?: boolean;
-  /** Threads of llama.cpp; as many as there are processors by default, at most 8. */
+  /** Threads of llama.cpp; half as many as there are processors by default, from 1 to 8. */
   readonly threads?: number;
   /** How long a stream's reader may pause before it loses its place; 120 s by default. */
   readonly readerTimeoutMs?: number;
@@ -51,34 +53,21 @@ export interface LlamaCppProvider extends Provider {
   load(): Record<string, { readonly active: number; readonly waiting: number }>;
 }
 
-interface Slot {
-  readonly index: number;
-  scope: string | undefined;
-}
-
-interface Runtime {
-  readonly name: string;
-  readonly slots: SlotPool<Slot>;
-  readonly embeddingSlot: SlotPool<null>;
-  readonly get: () => Promise<LoadedModel>;
-  /** The model if it is loaded now. */
-  readonly peek: () => LoadedModel | undefined;
-}
-
-/** One call's signal, aborted with the error that the call ends with. */
-interface Call {
-  readonly signal: AbortSignal;
-  readonly abort: (error: EctusError) => void;
-  readonly end: () => void;
-}
-
 const defaultQueueTimeoutMs = 60_000;
 const defaultReaderTimeoutMs = 120_000;
 const mostThreads = 8;
 
+/**
+ * llama.cpp's threads spin while they wait for each other, so one that has to share its processor holds up all. Seen on
+ * two processors: 100 tokens/s with one thread and 33 with two; beside another busy process, 57 and 4.
+ */
+export const defaultThreads = (processors: number): number =>
+  Math.min(Math.max(Math.floor(processors / 2), 1), mostThreads);
+
 export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvider {
-  const threads = options.threads ?? Math.min(availableParallelism(), mostThreads);
-  const calls = new Set<Call>();
+  const { sequences, contextTokens } = options;
+  const threads = options.threads ?? defaultThreads(availableParallelism());
+  const calls = createCalls();
   let library: Promise<LoadedLibrary> | undefined;
   let closing: Promise<void> | undefined;
 
@@ -92,46 +81,30 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
   const runtimes = new Map(
     Object.entries(options.models).map(([name, path]) => [
       name,
-      createRuntime(options, name, async () =>
-        loadModel(await getLibrary(), {
-          path,
-          sequences: options.sequences,
-          contextTokens: options.contextTokens,
-          threads,
-        }),
-      ),
+      createModelRuntime({
+        name,
+        sequences,
+        queueBound: options.queueBound,
+        queueTimeoutMs: options.queueTimeoutMs ?? defaultQueueTimeoutMs,
+        load: async () => loadModel(await getLibrary(), { path, sequences, contextTokens, threads }),
+        onLoaded: (durationMs) => options.onModelLoaded?.({ model: name, durationMs }),
+        log: options.log,
+      }),
     ]),
   );
 
-  const runtimeOf = (model: string): Runtime => {
+  const runtimeOf = (model: string): ModelRuntime => {
     if (closing !== undefined) throw new EctusError("shutting_down");
     const runtime = runtimes.get(model);
     if (runtime === undefined) throw new EctusError("model_not_found", { model, param: "model" });
     return runtime;
   };
 
-  const openCall = (outer: AbortSignal): Call => {
-    const controller = new AbortController();
-    const onAbort = () => controller.abort(new EctusError("client_closed_request"));
-    const call: Call = {
-      signal: controller.signal,
-      abort: (error) => controller.abort(error),
-      end() {
-        outer.removeEventListener("abort", onAbort);
-        calls.delete(call);
-      },
-    };
-    if (outer.aborted) onAbort();
-    else outer.addEventListener("abort", onAbort, { once: true });
-    calls.add(call);
-    return call;
-  };
-
-  /** Takes a sequence and evaluates the prompt; `text` starts with the first piece of the answer. */
+  /** Takes a sequence, evaluates the prompt and generates the first piece of the answer. */
   async function startChat(request: ChatRequest, { signal }: CallOptions): Promise<StartedChat> {
     const runtime = runtimeOf(request.model);
     const settings = readChatSettings(request);
-    const call = openCall(signal);
+    const call = calls.open(signal);
     let lease: Lease<Slot> | undefined;
     let ended = false;
     const release = () => {
@@ -181,18 +154,7 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
   const provider: LlamaCppProvider = {
     name: options.name,
 
-    async chat(request, callOptions) {
-      const { pieces, first, release } = await startChat(request, callOptions);
-      try {
-        let content = "";
-        let result = first;
-        for (; !result.done; result = await pieces.next()) content += result.value;
-        return toCompletion(request.model, content, result.value);
-      } finally {
-        await pieces.return(emptyEnd);
-        release();
-      }
-    },
+    chat: async (request, callOptions) => toCompletion(await startChat(request, callOptions)),
 
     async streamChat(request, callOptions) {
       const started = await startChat(request, callOptions);
@@ -201,7 +163,7 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
 
     async embed(request, { signal }) {
       const runtime = runtimeOf(request.model);
-      const call = openCall(signal);
+      const call = calls.open(signal);
       try {
         const lease = await runtime.embeddingSlot.acquire(call.signal);
         try {
@@ -231,10 +193,8 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
 
     close() {
       closing ??= (async () => {
-        for (const call of calls) call.abort(new EctusError("shutting_down"));
-        const pools = [...runtimes.values()].flatMap(({ slots, embeddingSlot }) => [slots, embeddingSlot]);
-        await Promise.all(pools.map((pool) => pool.close()));
-        await Promise.all([...runtimes.values()].map((runtime) => runtime.peek()?.dispose()));
+        calls.abortAll(new EctusError("shutting_down"));
+        await Promise.all([...runtimes.values()].map((runtime) => runtime.close()));
         const loaded = await library?.catch(() => undefined);
         if (loaded !== undefined) await disposeLibrary(loaded);
       })();
@@ -251,183 +211,4 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     });
   }
   return provider;
-}
-
-function createRuntime(options: LlamaCppOptions, name: string, load: () => Promise<LoadedModel>): Runtime {
-  const pool = {
-    queueBound: options.queueBound,
-    queueTimeoutMs: options.queueTimeoutMs ?? defaultQueueTimeoutMs,
-  };
-  const what = `the model '${name}'`;
-  let loading: Promise<LoadedModel> | undefined;
-  let loaded: LoadedModel | undefined;
-  return {
-    name,
-    slots: createSlotPool<Slot>({
-      ...pool,
-      what,
-      slots: Array.from({ length: options.sequences }, (_, index) => ({ index, scope: undefined })),
-    }),
-    embeddingSlot: createSlotPool<null>({ ...pool, what, slots: [null] }),
-    peek: () => loaded,
-    get() {
-      loading ??= (async () => {
-        const start = performance.now();
-        try {
-          loaded = await load();
-        } catch (error) {
-          loading = undefined;
-          throw new EctusError(
-            "model_unavailable",
-            { model: name, reason: errorMessage(error) },
-            { cause: error },
-          );
-        }
-        const durationMs = performance.now() - start;
-        options.log.info({ model: name, durationMs: Math.round(durationMs) }, "model loaded");
-        options.onModelLoaded?.({ model: name, durationMs });
-        return loaded;
-      })();
-      return loading;
-    },
-  };
-}
-
-/** The free slot of the same scope that holds most of the prompt; else one that holds nothing of any scope. */
-function chooseSlot(free: readonly Slot[], scope: string | undefined, overlap: (slot: Slot) => number): Slot {
-  const rank = (slot: Slot) => {
-    if (scope !== undefined && slot.scope === scope) return 1 + overlap(slot);
-    return slot.scope === undefined ? 0.5 : 0;
-  };
-  return free.reduce((best, slot) => (rank(slot) > rank(best) ? slot : best));
-}
-
-async function untilAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const left = Promise.withResolvers<never>();
-  const onAbort = () => left.reject(signal.reason);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    return await Promise.race([work, left.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
-}
-
-interface StartedChat {
-  readonly model: string;
-  readonly pieces: AsyncGenerator<string, GenerationEnd, undefined>;
-  readonly first: IteratorResult<string, GenerationEnd>;
-  readonly call: Call;
-  readonly release: () => void;
-}
-
-// What `return()` of a generator wants as its value; nobody reads it.
-const emptyEnd: GenerationEnd = {
-  finishReason: "stop",
-  promptTokens: 0,
-  cachedTokens: 0,
-  completionTokens: 0,
-};
-
-function toUsage(end: GenerationEnd): CompletionUsage {
-  return {
-    prompt_tokens: end.promptTokens,
-    completion_tokens: end.completionTokens,
-    total_tokens: end.promptTokens + end.completionTokens,
-    prompt_tokens_details: { cached_tokens: end.cachedTokens },
-    completion_tokens_details: { reasoning_tokens: 0 },
-  };
-}
-
-const completionHead = (model: string) => ({
-  id: `chatcmpl-${randomUUID().replaceAll("-", "")}`,
-  created: Math.floor(Date.now() / 1000),
-  model,
-});
-
-function toCompletion(model: string, content: string, end: GenerationEnd): ChatCompletion {
-  return {
-    ...completionHead(model),
-    object: "chat.completion",
-    choices: [
-      {
-        index: 0,
-        message: { role: "assistant", content, refusal: null },
-        finish_reason: end.finishReason,
-        logprobs: null,
-      },
-    ],
-    usage: toUsage(end),
-  };
-}
-
-/**
- * The stream of a chat that has begun. The sequence comes back when the stream ends, when its reader returns it or
- * pauses too long, and when the call is aborted, read or not.
- */
-function toStream(
-  started: StartedChat,
-  provider: string,
-  readerTimeoutMs: number,
-): AsyncIterable<ChatCompletionChunk> {
-  const { call, pieces, release } = started;
-  const chunks = chunksOf(started);
-  let running = false;
-  let pause: NodeJS.Timeout | undefined;
-  const finish = async () => {
-    clearTimeout(pause);
-    call.signal.removeEventListener("abort", onAbort);
-    await pieces.return(emptyEnd);
-    release();
-  };
-  const onAbort = () => {
-    if (!running) void finish();
-  };
-  const waitForReader = () => {
-    pause = setTimeout(() => {
-      call.abort(new EctusError("stream_interrupted", { provider, reason: "it was not read for too long" }));
-    }, readerTimeoutMs).unref();
-  };
-  call.signal.addEventListener("abort", onAbort, { once: true });
-  waitForReader();
-
-  const iterator: AsyncIterableIterator<ChatCompletionChunk> = {
-    [Symbol.asyncIterator]: () => iterator,
-    async next() {
-      clearTimeout(pause);
-      running = true;
-      try {
-        call.signal.throwIfAborted();
-        const result = await chunks.next();
-        if (result.done) await finish();
-        else if (call.signal.aborted) call.signal.throwIfAborted();
-        else waitForReader();
-        return result;
-      } catch (error) {
-        await finish();
-        throw error;
-      } finally {
-        running = false;
-      }
-    },
-    async return() {
-      await finish();
-      return { done: true, value: undefined };
-    },
-  };
-  return iterator;
-}
-
-async function* chunksOf({ model, pieces, first }: StartedChat): AsyncGenerator<ChatCompletionChunk> {
-  const head = { ...completionHead(model), object: "chat.completion.chunk" as const };
-  const chunk = (
-    delta: ChatCompletionChunk["choices"][number]["delta"],
-    finish_reason: GenerationEnd["finishReason"] | null = null,
-  ): ChatCompletionChunk => ({ ...head, choices: [{ index: 0, delta, finish_reason, logprobs: null }] });
-  yield chunk({ role: "assistant", content: "" });
-  let result = first;
-  for (; !result.done; result = await pieces.next()) yield chunk({ content: result.value });
-  yield chunk({}, result.value.finishReason);
-  yield { ...head, choices: [], usage: toUsage(result.value) };
 }

@@ -1,1 +1,1 @@
-export { createOpenAiProvider, type OpenAiProviderOptions } from "./openai-provider.ts";
+export { createOpenAiProvider } from "./openai-provider.ts";

@@ -232,6 +232,16 @@ describe("a client that goes away", () => {
     expect(upstream.requestCount).toBe(0);
   });
 
+  test("while its connection is being made is not sent on", async () => {
+    const up = provider();
+    const controller = new AbortController();
+    const answer = errorOf(up.chat(request, { signal: controller.signal }));
+    controller.abort();
+    expect((await answer).code).toBe("client_closed_request");
+    for (let call = 0; call < 5; call += 1) await up.chat({ ...request, model: "later" }, { signal });
+    expect(upstream.requests.map(({ body }) => body.model)).toEqual(Array(5).fill("later"));
+  });
+
   test("during the call ends it at once, and the connection", async () => {
     upstream.always({ hang: "before-headers" });
     const controller = new AbortController();
@@ -278,7 +288,10 @@ describe("a stream", () => {
   test("gives its chunks in order and the usage last, which is always asked for", async () => {
     const up = provider();
     const { seen, text, error } = await read(
-      await up.streamChat({ ...request, stream_options: { include_usage: false } }, { signal }),
+      await up.streamChat(
+        { ...request, stream_options: { include_usage: false }, store: true, metadata: { a: "b" } },
+        { signal },
+      ),
     );
     expect(error).toBeUndefined();
     expect(text).toBe("Hello, world");
@@ -402,8 +415,9 @@ describe("a stream", () => {
   });
 
   test("that is returned early closes the connection", async () => {
-    upstream.always({ chunkCount: 1_000_000 });
-    for await (const _chunk of await provider().streamChat(request, { signal })) break;
+    upstream.always({ hang: "mid-stream" });
+    const chunks = await provider({ streamIdleTimeoutMs: 60_000 }).streamChat(request, { signal });
+    for await (const _chunk of chunks) break;
     expect(await (await upstream.nextRequest()).closed).toBe(true);
   });
 

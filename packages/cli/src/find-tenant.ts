@@ -1,0 +1,25 @@
+// The tenant that a person means: by id, or by a name that only one tenant has.
+import { EctusError } from "@ectus/core";
+import { type Database, findTenantsByName, getTenant, type TenantRecord } from "@ectus/database";
+
+const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+const mostShown = 5;
+
+/** Whether a text is an id of a tenant or a key, in its canonical form. */
+export const isId = (text: string): boolean => uuidPattern.test(text);
+
+/** @throws EctusError `not_found`, or `conflict` when several tenants have the name */
+export async function findTenant(database: Database, idOrName: string): Promise<TenantRecord> {
+  if (isId(idOrName)) return getTenant(database, idOrName);
+  const found = await findTenantsByName(database, idOrName, mostShown + 1);
+  const [tenant] = found;
+  if (tenant === undefined) throw new EctusError("not_found", { what: "tenant", id: idOrName });
+  if (found.length > 1) {
+    const ids = found.slice(0, mostShown).map(({ id }) => id);
+    const more = found.length > mostShown ? " and more" : "";
+    throw new EctusError("conflict", {
+      reason: `More than one tenant is called '${idOrName}': ${ids.join(", ")}${more}. Name the one that is meant by its id.`,
+    });
+  }
+  return tenant;
+}

@@ -1,0 +1,97 @@
+// Runs the scheduled work on a test database and a storage in a temporary folder.
+import { randomUUIDv7 } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Readable } from "node:stream";
+import { pathToFileURL } from "node:url";
+import { createLogging } from "@ectus/core";
+import { createTenant, type Database, openDatabase } from "@ectus/database";
+import { type BlobStorage, openStorage } from "@ectus/storage";
+import pg from "pg";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
+import { maintenanceJobs, removeOrphans } from "./maintenance-jobs.ts";
+
+const log = createLogging({ levels: { default: "silent", modules: {} }, format: "json" }).module("test");
+const { signal } = new AbortController();
+let postgres: TestDatabase;
+let database: Database;
+let folder: string;
+let storage: BlobStorage;
+let tenantId: string;
+
+beforeEach(async () => {
+  postgres = await createTestDatabase();
+  database = openDatabase({ url: postgres.appUrl, poolSize: 2, log });
+  folder = await mkdtemp(join(tmpdir(), "ectus-jobs-"));
+  storage = await openStorage(pathToFileURL(folder).href);
+  tenantId = (await createTenant(database, { name: "Acme" }, { actor: { type: "system" } })).id;
+});
+afterEach(async () => {
+  await database.close();
+  await postgres.drop();
+  await rm(folder, { recursive: true });
+});
+
+async function store(id: string): Promise<void> {
+  await storage.write(tenantId, id, Readable.from([Buffer.from("x")]), { maxBytes: 1 });
+}
+
+async function stored(): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const id of storage.list(tenantId)) ids.push(id);
+  return ids.sort();
+}
+
+const inTwoHours = () => Date.now() + 2 * 3_600_000;
+
+test("old contents without a row are removed, and those with one stay", async () => {
+  const kept = randomUUIDv7();
+  await store(kept);
+  await store(randomUUIDv7());
+  const owner = new pg.Client({ connectionString: postgres.ownerUrl });
+  await owner.connect();
+  await owner
+    .query(
+      "insert into files (tenant_id, id, filename, purpose, content_type, bytes, sha256) values ($1, $2, 'a', 'user_data', 'text/plain', 1, $3)",
+      [tenantId, kept, Buffer.alloc(32)],
+    )
+    .finally(() => owner.end());
+  expect(await removeOrphans(database, storage, signal, inTwoHours)).toEqual({ removed: 1, unfinished: 0 });
+  expect(await stored()).toEqual([kept]);
+});
+
+test("an upload that is under way is left alone", async () => {
+  const id = randomUUIDv7();
+  await store(id);
+  expect(await removeOrphans(database, storage, signal)).toEqual({ removed: 0, unfinished: 0 });
+  expect(await stored()).toEqual([id]);
+});
+
+test("more files than fit in a batch are all looked at", async () => {
+  const listing: BlobStorage = {
+    ...storage,
+    async *list() {
+      for (let index = 0; index < 1_100; index += 1) yield randomUUIDv7();
+    },
+  };
+  expect(await removeOrphans(database, listing, signal, inTwoHours)).toEqual({
+    removed: 1_100,
+    unfinished: 0,
+  });
+});
+
+test("a job that is told to end stops between batches", async () => {
+  await store(randomUUIDv7());
+  await expect(
+    removeOrphans(database, storage, AbortSignal.abort(new Error("enough")), inTwoHours),
+  ).rejects.toThrow("enough");
+  expect(await stored()).toHaveLength(1);
+});
+
+test("every scheduled job runs", async () => {
+  for (const { run } of maintenanceJobs(database, storage)) {
+    expect(Object.values(await run(signal)).every((value) => value === 0)).toBe(true);
+  }
+});
