@@ -13,7 +13,7 @@ import { type Aim, type Bench, median, type Row, round, type Table, toAim } from
 import { type RequestKind, rawRequest } from "./requests.ts";
 import { measureSettlement } from "./settlement.ts";
 
-const rounds = 7;
+const rounds = 5;
 const tenantCount = 50;
 
 const scenarios = [

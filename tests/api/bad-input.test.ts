@@ -113,6 +113,7 @@ describe("a body", () => {
     };
     pump();
     await declared.closed();
+    expect(declared.socket.bytesWritten).toBeLessThan(12 * 1024 * 1024);
 
     const chunked = await rawConnection(api.url);
     chunked.write(head("transfer-encoding: chunked"));

@@ -106,6 +106,9 @@ export function openDatabase(options: DatabaseOptions): Database {
   // by the second one, and must not end the process.
   pool.on("connect", (client) => client.on("error", () => {}));
 
+  // Connections that go back to the pool to be closed: a query on them got no whole answer.
+  const unusable = new WeakSet<pg.PoolClient>();
+
   async function connect(): Promise<pg.PoolClient> {
     try {
       return await pool.connect();
@@ -132,9 +135,6 @@ export function openDatabase(options: DatabaseOptions): Database {
       throw toDatabaseError(error);
     }
   }
-
-  // Connections that go back to the pool to be closed: a query on them got no whole answer.
-  const unusable = new WeakSet<pg.PoolClient>();
 
   function release(client: pg.PoolClient): void {
     // A transaction that is still open would be the next one's, with its tenants in scope.

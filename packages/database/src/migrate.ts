@@ -5,7 +5,13 @@ import { readdir, readFile } from "node:fs/promises";
 import { EctusError, errorMessage, type Logger } from "@ectus/core";
 import pg from "pg";
 import { PgBoss } from "pg-boss";
-import { isConnectionError, isLockTimeout, rowsOf, toDatabaseError } from "./database-errors.ts";
+import {
+  isConnectionError,
+  isLockTimeout,
+  isUniqueViolation,
+  rowsOf,
+  toDatabaseError,
+} from "./database-errors.ts";
 import { jobSchema } from "./jobs.ts";
 import { appRole } from "./roles.ts";
 
@@ -159,7 +165,7 @@ async function createAppRole(client: pg.Client, owner: string): Promise<void> {
     await client.query(`grant ${appRole} to ${owner}`);
   } catch (cause) {
     // Another database of the same server may have made the role in the same moment.
-    if (cause instanceof pg.DatabaseError && (cause.code === "42710" || cause.code === "23505")) return;
+    if (isUniqueViolation(cause) || (cause instanceof pg.DatabaseError && cause.code === "42710")) return;
     throw new EctusError(
       "schema_mismatch",
       {

@@ -35,6 +35,8 @@ interface Pending {
 }
 
 const mostPerBatch = 256;
+// One after the other: two that share tenants wait for each other's locks anyway, and smaller batches cost PostgreSQL
+// a fifth more CPU time a request, a third more where all are one tenant's.
 const mostConcurrentBatches = 1;
 // A batch starts when a quarter of the requests in progress are in it, or after this time.
 const lingerMs = 2;

@@ -136,6 +136,7 @@ export function welcome({ url, dataDir, credentials, models }: Instance): string
       const body = JSON.stringify({
         model,
         messages: [{ role: "user", content: "Say hello in five words." }],
+        temperature: 0,
       });
       lines.push(
         "Ask the model:",
