@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { startUpstream, type Upstream } from "../openai-upstream/upstream.ts";
 import { createTestDatabase, type TestDatabase } from "../postgres/test-database.ts";
 
-type Child = ChildProcessByStdio<null, Readable, null>;
+type Child = ChildProcessByStdio<null, Readable, Readable>;
 
 interface Credentials {
   readonly baseUrl: string;
@@ -63,16 +63,24 @@ async function start(): Promise<{ child: Child; credentials: Credentials }> {
       AI_PROVIDERS: join(folder, "providers.yaml"),
       HOST: "127.0.0.1",
     },
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", "pipe"],
   });
   children.add(child);
   child.once("exit", () => children.delete(child));
   let output = "";
-  child.stdout.setEncoding("utf8");
-  child.stdout.on("data", (text) => {
-    output += text;
-  });
-  await expect.poll(() => output, { timeout: 20_000, interval: 20 }).toContain("Ectus-R answers at");
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8");
+    stream.on("data", (text) => {
+      output += text;
+    });
+  }
+  await expect
+    .poll(() => child.exitCode !== null || output.includes("Ectus-R answers at"), {
+      timeout: 40_000,
+      interval: 20,
+    })
+    .toBe(true);
+  expect(child.exitCode, output).toBeNull();
   const credentials = JSON.parse(await readFile(join(folder, "credentials.json"), "utf8")) as Credentials;
   return { child, credentials };
 }
@@ -103,7 +111,7 @@ const backends = async (condition: string): Promise<number> => {
   return rows[0].count;
 };
 
-test("kill -9 between answer and commit", { timeout: 60_000 }, async () => {
+test("kill -9 between answer and commit", { timeout: 120_000 }, async () => {
   const first = await start();
   const { credentials } = first;
   const limits = await fetch(`${credentials.baseUrl}/admin/tenants/${credentials.tenants[0]?.id}/limits`, {
@@ -149,7 +157,7 @@ test("kill -9 between answer and commit", { timeout: 60_000 }, async () => {
   expect(await countOf("completions")).toBe(usage);
   expect(await countOf("messages")).toBe(2 * usage);
   const budget = async () =>
-    (await owner.query("select spent::int, leased::int from token_budgets")).rows as {
+    (await owner.query("select spent::int, leased::int from token_spending")).rows as {
       spent: number;
       leased: number;
     }[];
@@ -160,7 +168,7 @@ test("kill -9 between answer and commit", { timeout: 60_000 }, async () => {
   // The dead instance's lease holds until it expires; then its tokens come back.
   expect((await budget())[0]?.leased).toBeGreaterThan(0);
   await owner.query("update token_leases set expires_at = now() - interval '1 second'");
-  await owner.query("select reclaim_leases()");
+  await owner.query("select reclaim_lease()");
   expect(await budget()).toEqual([{ spent: await charged(), leased: 0 }]);
 
   const second = await start();

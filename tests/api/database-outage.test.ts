@@ -125,7 +125,7 @@ test("a restart under load loses nothing and shows no success that is not record
   expect(stored.every(({ messages }) => messages === "2")).toBe(true);
   const storedIds = new Set(stored.map(({ id }) => `chatcmpl-${id}`));
   for (const { completionId } of successes) expect(storedIds).toContain(completionId);
-  const [budget] = await api.sql<{ spent: string }>("select spent from token_budgets where tenant_id = $1", [
+  const [budget] = await api.sql<{ spent: string }>("select spent from token_spending where tenant_id = $1", [
     tenant.id,
   ]);
   expect(Number(budget?.spent)).toBe(usage.reduce((sum, row) => sum + Number(row.charged_tokens), 0));

@@ -67,7 +67,7 @@ describe("a client that leaves", () => {
     const charged = Number(row?.charged_tokens);
     expect(charged).toBeGreaterThan(100);
     const [spent] = await patient.sql<{ spent: string }>(
-      "select spent from token_budgets where tenant_id = $1",
+      "select spent from token_spending where tenant_id = $1",
       [tenant.id],
     );
     expect(Number(spent?.spent)).toBe(charged);
@@ -224,7 +224,7 @@ describe("an upstream that fails", () => {
         expect(answer.status).toBe(status);
       }
       expect(await rowsOf(api, tenant)).toEqual([]);
-      const spent = await api.sql("select spent from token_budgets where tenant_id = $1 and spent > 0", [
+      const spent = await api.sql("select spent from token_spending where tenant_id = $1 and spent > 0", [
         tenant.id,
       ]);
       expect(spent).toEqual([]);

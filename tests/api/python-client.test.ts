@@ -21,7 +21,13 @@ test("the official Python client runs the whole surface", async (context) => {
     context.skip("NOT TESTED: Python's openai client. It takes a python3 on PATH with `pip install openai`.");
   await using api = await startApi();
   const { key } = await api.makeTenant();
-  const env = { PATH: process.env.PATH, URL: api.url, KEY: key, PYTHONIOENCODING: "utf8", NO_PROXY: "127.0.0.1" };
+  const env = {
+    PATH: process.env.PATH,
+    URL: api.url,
+    KEY: key,
+    PYTHONIOENCODING: "utf8",
+    NO_PROXY: "127.0.0.1",
+  };
   const { stdout } = await promisify(execFile)("python3", [script], { env, timeout: 25_000 });
   expect(stdout).toContain("everything works");
 });

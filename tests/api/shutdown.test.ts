@@ -123,7 +123,7 @@ test("gives back the tokens that it had leased", async () => {
   await tenant.client.chat.completions.create(chat);
   await close(graceMs);
   const [budget] = await api.sql<{ spent: string; leased: string }>(
-    "select spent, leased from token_budgets where tenant_id = $1",
+    "select spent, leased from token_spending where tenant_id = $1",
     [tenant.id],
   );
   expect(budget).toEqual({ spent: "12", leased: "0" });

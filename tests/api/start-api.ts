@@ -92,7 +92,7 @@ export interface TestApiOptions
 
 export const chatModel = "test-chat";
 export const embeddingModel = "test-embedding";
-export const apiKeySecret = "a secret of the tests, which is long enough";
+const apiKeySecret = "a secret of the tests, which is long enough";
 
 const system = { actor: { type: "system" } } as const;
 const defaultModel: ModelConfig = {

@@ -28,8 +28,8 @@ export function newUsage({ id, caller }: TestTenant, more: Partial<UsageRow> = {
 }
 
 /**
- * Where the books disagree: a budget's spent tokens are the sum of the usage rows' charges of that tenant and month in
- * UTC, and its leased tokens the sum of the leases. Empty when all is right.
+ * Where the books disagree: what a month's budget has committed is the sum of the usage rows' charges of that tenant and
+ * month in UTC and of the leases. Empty when all is right.
  *
  * @param owner connected as the owner of the schema
  */
@@ -41,11 +41,11 @@ export async function findBookFaults(owner: pg.ClientBase): Promise<readonly unk
     ), held as (
       select tenant_id, month, sum(tokens) as tokens from token_leases group by 1, 2
     )
-    select coalesce(b.tenant_id, used.tenant_id) as tenant, b.spent, used.tokens as used, b.leased, held.tokens as held
+    select coalesce(b.tenant_id, used.tenant_id) as tenant, b.committed, used.tokens as used, held.tokens as held
     from token_budgets b
     full join used on used.tenant_id = b.tenant_id and used.month = b.month
     left join held on held.tenant_id = b.tenant_id and held.month = b.month
-    where coalesce(b.spent, -1) <> coalesce(used.tokens, 0) or b.leased <> coalesce(held.tokens, 0)`);
+    where coalesce(b.committed, -1) <> coalesce(used.tokens, 0) + coalesce(held.tokens, 0)`);
   return rows;
 }
 
@@ -55,7 +55,7 @@ export async function readBudgets(
   tenantId: string,
 ): Promise<readonly { month: string; spent: number; leased: number }[]> {
   const { rows } = await owner.query(
-    "select month::text, spent::float8, leased::float8 from token_budgets where tenant_id = $1 order by month",
+    "select month::text, spent::float8, leased::float8 from token_spending where tenant_id = $1 order by month",
     [tenantId],
   );
   return rows;

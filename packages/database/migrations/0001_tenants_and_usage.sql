@@ -142,16 +142,17 @@ create trigger audit_log_append_only before update or delete on audit_log
 create trigger audit_log_not_truncated before truncate on audit_log
   for each statement execute function refuse_audit_change();
 
--- Tokens that a tenant has spent in a month (UTC), and those that instances hold to spend.
--- Invariant with a budget: spent + leased <= monthly_token_budget when a lease is given.
+-- Tokens of a tenant's month (UTC) that nobody else can have: those that are spent and those that instances hold to
+-- spend. Invariant with a budget: committed <= monthly_token_budget when a lease is given.
 create table token_budgets (
   tenant_id uuid not null references tenants (id),
   month date not null,
-  spent bigint not null default 0,
-  leased bigint not null default 0 check (leased >= 0),
+  committed bigint not null default 0 check (committed >= 0),
   primary key (tenant_id, month)
 );
 
+-- What an instance still holds of them. A settlement lowers it and leaves token_budgets alone, so that it writes one row
+-- that belongs to its instance.
 create table token_leases (
   tenant_id uuid not null,
   month date not null,
@@ -160,7 +161,7 @@ create table token_leases (
   expires_at timestamptz not null,
   primary key (tenant_id, month, instance_id),
   foreign key (tenant_id, month) references token_budgets (tenant_id, month) on delete cascade
-);
+) with (fillfactor = 50);
 create index token_leases_expiry on token_leases (expires_at);
 
 -- What each key has taken of the current minute. Unlogged: after a crash the minute is over.
@@ -181,7 +182,8 @@ begin
   foreach t in array array['api_keys', 'users', 'completions', 'messages', 'files', 'usage', 'audit_log',
                            'token_budgets', 'token_leases', 'rate_windows'] loop
     execute format('alter table %I enable row level security, force row level security', t);
-    execute format('create policy tenants_in_scope on %I to ectus_app using (tenant_id = any (scope_tenants())) with check (tenant_id = any (scope_tenants()))', t);
+    -- As a subquery, the scope is read once a statement; without it, once a row.
+    execute format('create policy tenants_in_scope on %I to ectus_app using (tenant_id = any ((select scope_tenants())::uuid[])) with check (tenant_id = any ((select scope_tenants())::uuid[]))', t);
     execute format('create policy owner on %I to current_user using (true) with check (true)', t);
   end loop;
 end $$;
@@ -190,12 +192,21 @@ end $$;
 alter table tenants enable row level security, force row level security;
 create policy owner on tenants to current_user using (true) with check (true);
 create policy platform_in_scope on tenants to ectus_app
-  using ('00000000-0000-0000-0000-000000000000' = any (scope_tenants()))
-  with check ('00000000-0000-0000-0000-000000000000' = any (scope_tenants()));
+  using ('00000000-0000-0000-0000-000000000000' = any ((select scope_tenants())::uuid[]))
+  with check ('00000000-0000-0000-0000-000000000000' = any ((select scope_tenants())::uuid[]));
 -- A tenant may read its own row, but not raise its own limits.
-create policy tenants_in_scope on tenants for select to ectus_app using (id = any (scope_tenants()));
+create policy tenants_in_scope on tenants for select to ectus_app
+  using (id = any ((select scope_tenants())::uuid[]));
+
+-- What is spent of a month, and what instances hold of it.
+create view token_spending with (security_invoker) as
+  select b.tenant_id, b.month, (b.committed - coalesce(sum(l.tokens), 0))::bigint as spent,
+         coalesce(sum(l.tokens), 0)::bigint as leased
+  from token_budgets b left join token_leases l on l.tenant_id = b.tenant_id and l.month = b.month
+  group by b.tenant_id, b.month;
 
 grant usage on schema public to ectus_app;
+grant select on token_spending to ectus_app;
 grant select, insert, update on tenants, api_keys, token_budgets to ectus_app;
 grant select, insert, update, delete on users, completions, messages, files, token_leases, rate_windows to ectus_app;
 grant select, insert on usage, audit_log to ectus_app;

@@ -1,7 +1,10 @@
 -- The two writes of an inference request, each one round trip: taking tokens to spend, and settling what was spent.
 
--- Locks are taken in one order, so that no two transactions wait for each other: budgets by tenant and month, then the
--- leases under them in the same order. A renewal takes leases alone, in that order too.
+-- Locks, in this order, so that no two transactions wait for each other: the instance whose leases change, then budgets
+-- by tenant and month, then leases. A settlement takes leases first and budgets after, which the lock on the instance
+-- makes safe; a renewal passes over leases that are locked.
+create function lock_instance(instance uuid) returns void language sql
+  return pg_advisory_xact_lock(hashtextextended(instance::text, 0));
 
 -- Gives an instance tokens of a tenant's month to spend without asking again. `held` is what it knows itself to hold:
 -- anything beyond that got lost on the way, and goes back first. `need` is the least that helps, `block` what it would
@@ -15,6 +18,7 @@ declare
   surplus bigint;
 begin
   perform set_config('ectus.tenants', '{' || tenant || '}', true);
+  perform lock_instance(instance);
   perform from token_budgets where tenant_id = tenant and month = for_month for update;
   if not found then
     insert into token_budgets (tenant_id, month) values (tenant, for_month) on conflict do nothing;
@@ -26,7 +30,7 @@ begin
   surplus := coalesce(surplus, 0);
   -- Read under the lock: a budget that was lowered while this waited counts.
   select monthly_token_budget into budget from tenants where id = tenant;
-  select budget - spent - leased + surplus into remaining from token_budgets
+  select budget - committed + surplus into remaining from token_budgets
     where tenant_id = tenant and month = for_month;
   if budget is null then
     granted := block;
@@ -41,7 +45,7 @@ begin
     values (tenant, for_month, instance, granted, now() + ttl)
     on conflict (tenant_id, month, instance_id)
     do update set tokens = l.tokens - surplus + granted, expires_at = excluded.expires_at;
-  update token_budgets set leased = leased - surplus + granted where tenant_id = tenant and month = for_month;
+  update token_budgets set committed = committed - surplus + granted where tenant_id = tenant and month = for_month;
 end $$;
 
 -- Takes back what an instance holds beyond `keep`.
@@ -51,6 +55,7 @@ declare
   given bigint;
 begin
   perform set_config('ectus.tenants', '{' || tenant || '}', true);
+  perform lock_instance(instance);
   perform from token_budgets where tenant_id = tenant and month = for_month for update;
   select greatest(tokens - keep, 0) into given from token_leases
     where tenant_id = tenant and month = for_month and instance_id = instance for update;
@@ -61,7 +66,7 @@ begin
     update token_leases set tokens = tokens - given
       where tenant_id = tenant and month = for_month and instance_id = instance;
   end if;
-  update token_budgets set leased = leased - given where tenant_id = tenant and month = for_month;
+  update token_budgets set committed = committed - given where tenant_id = tenant and month = for_month;
 end $$;
 
 -- Takes requests and tokens of a key's current minute for an instance, all that it needs or nothing. The minute is the
@@ -100,90 +105,116 @@ begin
     where tenant_id = tenant and api_key_id = api_key and window_start = minute;
 end $$;
 
--- Writes a batch of finished requests: usage rows, what they take from budgets and leases, completions to be stored,
--- and the keys' last use. Sending a batch again changes nothing, so it can be repeated when a connection broke.
--- batch: { tenants: "{id,…}", instance, usage: […], leases: [{tenant_id, month, tokens}], completions: […],
---          messages: […], keys: [{tenant_id, id}] }
--- Columns that a later version adds to usage, completions or messages must allow null: an older version does not send
--- them, and a default would not apply here.
-create function settle(batch jsonb) returns void language plpgsql as $$
-declare
-  fresh bigint;
-begin
-  perform set_config('ectus.tenants', batch ->> 'tenants', true);
+-- What a settlement says of one request: the columns of usage in this version. A later version that says more makes a
+-- type and a function of its own, since an older program sends this one while both run.
+create type settled_request as (
+  tenant_id uuid, id uuid, created_at timestamptz, api_key_id uuid, request_id text, operation text, model text,
+  provider text, outcome text, streamed boolean, input_tokens integer, output_tokens integer, cached_tokens integer,
+  reasoning_tokens integer, charged_tokens bigint, cost_usd numeric, duration_ms integer
+);
+create type month_tokens as (tenant_id uuid, month date, tokens bigint);
 
-  with settled as (
-    insert into usage
-      select * from jsonb_populate_recordset(null::usage, batch -> 'usage')
-      on conflict do nothing
-      returning tenant_id, date_trunc('month', created_at at time zone 'UTC')::date as month, charged_tokens
-  ), sums as (
-    select tenant_id, month, sum(charged_tokens)::bigint as tokens from settled group by tenant_id, month
-  ), spent as (
-    insert into token_budgets as b (tenant_id, month, spent)
-      select tenant_id, month, tokens from sums order by tenant_id, month
-      on conflict (tenant_id, month) do update set spent = b.spent + excluded.spent
-  )
-  select count(*) into fresh from settled;
+-- Writes a batch of finished requests: usage rows, what they take from leases and budgets, completions to be stored, and
+-- the keys' last use. Sending a batch again changes nothing, so it can be repeated when a connection broke.
+-- leased: what the instance believes to have leased of the charges; unleased: the rest of them; both one element a
+-- tenant and month. more: { completions: […], messages: […], keys: [{tenant_id, id}] }, each optional.
+-- Columns that a later version adds to completions or messages must allow null: an older version does not send them,
+-- and a default would not apply here.
+create function settle(tenants text, instance uuid, requests settled_request[], leased month_tokens[],
+                       unleased month_tokens[], more jsonb) returns void
+  language plpgsql as $$
+declare
+  fresh integer;
+  lowered month_tokens[];
+begin
+  perform set_config('ectus.tenants', tenants, true);
+  insert into usage (tenant_id, id, created_at, api_key_id, request_id, operation, model, provider, outcome, streamed,
+                     input_tokens, output_tokens, cached_tokens, reasoning_tokens, charged_tokens, cost_usd, duration_ms)
+    select tenant_id, id, created_at, api_key_id, request_id, operation, model, provider, outcome, streamed,
+           input_tokens, output_tokens, cached_tokens, reasoning_tokens, charged_tokens, cost_usd, duration_ms
+    from unnest(requests)
+    on conflict do nothing;
+  get diagnostics fresh = row_count;
   -- A batch is committed as a whole: none of its rows is new, so all of it is there. A completion that was deleted since
   -- must not come back.
   if fresh = 0 then return; end if;
+  if fresh < cardinality(requests) then
+    raise exception 'a settlement has % of % requests that are settled already', cardinality(requests) - fresh, cardinality(requests);
+  end if;
 
-  -- What was spent is no longer leased.
-  if batch ? 'leases' then
-    with held as (
-      select l.tenant_id, l.month, least(l.tokens, c.tokens) as tokens
-        from jsonb_to_recordset(batch -> 'leases') as c (tenant_id uuid, month date, tokens bigint)
-        join token_leases l on l.tenant_id = c.tenant_id and l.month = c.month and l.instance_id = (batch ->> 'instance')::uuid
-        order by l.tenant_id, l.month
-        for update of l
-    ), lowered as (
-      update token_leases l set tokens = l.tokens - held.tokens from held
-        where l.tenant_id = held.tenant_id and l.month = held.month and l.instance_id = (batch ->> 'instance')::uuid
+  if cardinality(leased) > 0 then
+    perform lock_instance(instance);
+    with done as (
+      update token_leases l set tokens = l.tokens - c.tokens from unnest(leased) c
+        where l.tenant_id = c.tenant_id and l.month = c.month and l.instance_id = instance and l.tokens >= c.tokens
+        returning l.tenant_id, l.month, c.tokens
     )
-    update token_budgets b set leased = b.leased - held.tokens from held
-      where b.tenant_id = held.tenant_id and b.month = held.month;
+    select array_agg(row (done.tenant_id, done.month, done.tokens)::month_tokens) into lowered from done;
+  end if;
+  if coalesce(cardinality(lowered), 0) < coalesce(cardinality(leased), 0) then
+    perform charge_beyond_leases(instance, array(select c from unnest(leased) c except select d from unnest(lowered) d), unleased);
+  elsif cardinality(unleased) > 0 then
+    insert into token_budgets as b (tenant_id, month, committed)
+      select tenant_id, month, tokens from unnest(unleased) order by tenant_id, month
+      on conflict (tenant_id, month) do update set committed = b.committed + excluded.committed;
   end if;
 
-  if batch ? 'completions' then
-    insert into completions select * from jsonb_populate_recordset(null::completions, batch -> 'completions')
-      on conflict do nothing;
-    insert into messages select * from jsonb_populate_recordset(null::messages, batch -> 'messages')
-      on conflict do nothing;
-  end if;
-
-  if batch ? 'keys' then
-    update api_keys set last_used_at = now() from (
-      select k.tenant_id, k.id from api_keys k
-        join jsonb_to_recordset(batch -> 'keys') as used (tenant_id uuid, id uuid) using (tenant_id, id)
-        for no key update of k skip locked
-    ) used
-    where api_keys.tenant_id = used.tenant_id and api_keys.id = used.id;
-  end if;
+  if more is null then return; end if;
+  insert into completions select * from jsonb_populate_recordset(null::completions, more -> 'completions')
+    on conflict do nothing;
+  insert into messages select * from jsonb_populate_recordset(null::messages, more -> 'messages') on conflict do nothing;
+  update api_keys set last_used_at = now() from (
+    select k.tenant_id, k.id from api_keys k
+      join jsonb_to_recordset(more -> 'keys') as used (tenant_id uuid, id uuid) using (tenant_id, id)
+      for no key update of k skip locked
+  ) used
+  where api_keys.tenant_id = used.tenant_id and api_keys.id = used.id;
 end $$;
 
--- Takes back what instances held that have not renewed their leases: they are gone, and their requests with them.
-create function reclaim_leases() returns bigint language plpgsql security definer
+-- The rare part of a settlement: leases that are gone or smaller than the instance believes. They pay what they can, and
+-- the budget is charged with the rest.
+create function charge_beyond_leases(instance uuid, leased month_tokens[], unleased month_tokens[]) returns void
+  language plpgsql as $$
+declare
+  charge record;
+  paid bigint;
+begin
+  for charge in
+    select tenant_id, month, sum(of_lease)::bigint as of_lease, sum(of_budget)::bigint as of_budget
+      from (select tenant_id, month, tokens as of_lease, 0 as of_budget from unnest(leased)
+            union all select tenant_id, month, 0, tokens from unnest(unleased)) charges
+      group by tenant_id, month order by tenant_id, month
+  loop
+    insert into token_budgets (tenant_id, month) values (charge.tenant_id, charge.month) on conflict do nothing;
+    perform from token_budgets where tenant_id = charge.tenant_id and month = charge.month for update;
+    select least(tokens, charge.of_lease) into paid from token_leases
+      where tenant_id = charge.tenant_id and month = charge.month and instance_id = instance for update;
+    paid := coalesce(paid, 0);
+    update token_leases set tokens = tokens - paid
+      where tenant_id = charge.tenant_id and month = charge.month and instance_id = instance;
+    update token_budgets set committed = committed + charge.of_budget + charge.of_lease - paid
+      where tenant_id = charge.tenant_id and month = charge.month;
+  end loop;
+end $$;
+
+-- Takes back what one instance held that has not renewed its lease: it is gone, and its requests with it. Returns the
+-- tokens, or null when there is no such lease. An instance that is at work on its leases is passed over.
+create function reclaim_lease() returns bigint language plpgsql security definer
   set search_path = pg_catalog, public, pg_temp as $$
 declare
   expired record;
   given bigint;
-  total bigint := 0;
 begin
-  for expired in
-    select tenant_id, month, instance_id from public.token_leases where expires_at < now()
-      order by tenant_id, month, instance_id
-  loop
-    perform from public.token_budgets where tenant_id = expired.tenant_id and month = expired.month for update;
-    delete from public.token_leases
-      where tenant_id = expired.tenant_id and month = expired.month and instance_id = expired.instance_id and expires_at < now()
-      returning tokens into given;
-    if given is not null then
-      update public.token_budgets set leased = leased - given where tenant_id = expired.tenant_id and month = expired.month;
-      total := total + given;
-    end if;
-  end loop;
-  return total;
+  select tenant_id, month, instance_id into expired from public.token_leases
+    where expires_at < now() and pg_try_advisory_xact_lock(hashtextextended(instance_id::text, 0)) limit 1;
+  if not found then return null; end if;
+  perform from public.token_budgets where tenant_id = expired.tenant_id and month = expired.month for update;
+  delete from public.token_leases
+    where tenant_id = expired.tenant_id and month = expired.month and instance_id = expired.instance_id and expires_at < now()
+    returning tokens into given;
+  update public.token_budgets set committed = committed - coalesce(given, 0)
+    where tenant_id = expired.tenant_id and month = expired.month;
+  return coalesce(given, 0);
 end $$;
 
 -- Keeps an instance's leases for longer, and returns those that it still has.
@@ -195,15 +226,14 @@ begin
     with live as (
       select tenant_id, month from token_leases
         where instance_id = instance and tenant_id = any (scope_tenants()) and expires_at > now()
-        order by tenant_id, month
-        for update
+        for update skip locked
     )
     update token_leases l set expires_at = now() + ttl from live
       where l.tenant_id = live.tenant_id and l.month = live.month and l.instance_id = instance
       returning l.tenant_id, l.month;
 end $$;
 
-revoke execute on function lease_tokens, return_tokens, lease_rate, return_rate, settle, reclaim_leases, renew_leases
-  from public;
-grant execute on function lease_tokens, return_tokens, lease_rate, return_rate, settle, reclaim_leases, renew_leases
-  to ectus_app;
+revoke execute on function lease_tokens, return_tokens, lease_rate, return_rate, lock_instance, settle, charge_beyond_leases,
+  reclaim_lease, renew_leases from public;
+grant execute on function lease_tokens, return_tokens, lease_rate, return_rate, lock_instance, settle, charge_beyond_leases,
+  reclaim_lease, renew_leases to ectus_app;

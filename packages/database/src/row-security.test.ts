@@ -53,7 +53,7 @@ async function fill(tenantId: string): Promise<void> {
     `insert into audit_log values ($1, ${id}, now(), 'system', null, 'test', 'test', null, null, '{}')`,
     own,
   );
-  await owner.query("insert into token_budgets values ($1, '2026-01-01', 1, 1)", own);
+  await owner.query("insert into token_budgets values ($1, '2026-01-01', 1)", own);
   await owner.query(`insert into token_leases values ($1, '2026-01-01', ${id}, 1, now())`, own);
   await owner.query(`insert into rate_windows values ($1, ${id}, now(), 1, 1)`, own);
 }
@@ -243,7 +243,7 @@ test("two functions see past row security, both with their search path set and c
   const config = "search_path=pg_catalog, public, pg_temp";
   expect(rows).toEqual([
     { name: "find_api_key(bytea[])", config, public: false },
-    { name: "reclaim_leases()", config, public: false },
+    { name: "reclaim_lease()", config, public: false },
   ]);
 });
 

@@ -92,8 +92,7 @@ export interface Tenants {
 export interface TokenBudgets {
   tenant_id: string;
   month: string;
-  spent: Generated<number>;
-  leased: Generated<number>;
+  committed: Generated<number>;
 }
 
 export interface TokenLeases {

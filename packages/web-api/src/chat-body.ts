@@ -12,7 +12,7 @@ export const Metadata = Type.Record(Type.String({ maxLength: 64 }), Type.String(
   maxProperties: 16,
 });
 
-export const ChatMessage = Type.Object(
+const ChatMessage = Type.Object(
   {
     role: Type.Enum(["system", "developer", "user", "assistant", "tool", "function"]),
     content: Type.Optional(

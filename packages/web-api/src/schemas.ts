@@ -5,7 +5,7 @@ import Type from "typebox";
 export const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 
 /** OpenAI's shape of an error. */
-export const ErrorAnswer = Type.Object({
+const ErrorAnswer = Type.Object({
   error: Type.Object({
     message: Type.String(),
     type: Type.String(),

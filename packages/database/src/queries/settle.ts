@@ -1,5 +1,6 @@
 // Writes finished requests in one transaction: usage, budget, stored completion, last use of the key. The function
 // behind is in migrations/0002_settlement.sql; sending a settlement again changes nothing.
+import { arrayElement, type CompositeField } from "../composite-literal.ts";
 import type { Database } from "../database.ts";
 
 export interface UsageRow {
@@ -65,43 +66,89 @@ export async function settle(
   settlements: readonly Settlement[],
 ): Promise<void> {
   const tenants = new Set<string>();
-  const usage: UsageRow[] = [];
-  const leases = new Map<string, { tenant_id: string; month: string; tokens: number }>();
-  const keys: { tenant_id: string; id: string }[] = [];
-  const completions: CompletionRow[] = [];
-  const messages: MessageRow[] = [];
-  for (const settlement of settlements) {
-    const { tenant_id, api_key_id } = settlement.usage;
-    tenants.add(tenant_id);
-    usage.push(settlement.usage);
-    if (settlement.leasedTokens) {
-      // In UTC, as the function counts months too.
-      const month = `${settlement.usage.created_at.slice(0, 7)}-01`;
-      const lease = leases.get(tenant_id + month) ?? { tenant_id, month, tokens: 0 };
-      lease.tokens += settlement.leasedTokens;
-      leases.set(tenant_id + month, lease);
-    }
-    if (settlement.touchKey) keys.push({ tenant_id, id: api_key_id });
-    if (settlement.completion !== undefined) {
-      completions.push(settlement.completion.row);
-      messages.push(...settlement.completion.messages);
-    }
+  const leased = new Map<string, MonthTokens>();
+  const unleased = new Map<string, MonthTokens>();
+  let requests = "";
+  for (const { usage, leasedTokens = 0 } of settlements) {
+    tenants.add(usage.tenant_id);
+    requests += `${requests === "" ? "" : ","}${arrayElement(requestFields(usage))}`;
+    addTokens(leased, usage, leasedTokens);
+    addTokens(unleased, usage, usage.charged_tokens - leasedTokens);
   }
   await database.run({
     name: "settle",
     operation: "settle",
     // It takes milliseconds. When a connection has gone silent, the rest of the time is for trying again.
     timeoutMs: 10_000,
-    text: "select settle($1)",
+    text: "select settle($1, $2, $3, $4, $5, $6)",
     values: [
-      JSON.stringify({
-        tenants: `{${[...tenants].join(",")}}`,
-        instance: instanceId,
-        usage,
-        ...(leases.size > 0 ? { leases: [...leases.values()] } : {}),
-        ...(completions.length > 0 ? { completions, messages } : {}),
-        ...(keys.length > 0 ? { keys } : {}),
-      }),
+      `{${[...tenants].join(",")}}`,
+      instanceId,
+      `{${requests}}`,
+      toArray(leased),
+      toArray(unleased),
+      moreOf(settlements),
     ],
   });
+}
+
+interface MonthTokens {
+  readonly tenantId: string;
+  readonly month: string;
+  tokens: number;
+}
+
+function addTokens(
+  sums: Map<string, MonthTokens>,
+  { tenant_id, created_at }: UsageRow,
+  tokens: number,
+): void {
+  if (tokens === 0) return;
+  // In UTC, as everything counts months.
+  const month = `${created_at.slice(0, 7)}-01`;
+  const sum = sums.get(tenant_id + month);
+  if (sum === undefined) sums.set(tenant_id + month, { tenantId: tenant_id, month, tokens });
+  else sum.tokens += tokens;
+}
+
+function toArray(sums: ReadonlyMap<string, MonthTokens>): string {
+  const elements = [...sums.values()].map(({ tenantId, month, tokens }) =>
+    arrayElement([tenantId, month, tokens]),
+  );
+  return `{${elements.join(",")}}`;
+}
+
+// Stored completions and last uses of keys are rare; JSON serves them.
+function moreOf(settlements: readonly Settlement[]): string | null {
+  const stored = settlements.flatMap(({ completion }) => completion ?? []);
+  const touched = settlements.filter(({ touchKey }) => touchKey);
+  if (stored.length === 0 && touched.length === 0) return null;
+  return JSON.stringify({
+    completions: stored.map(({ row }) => row),
+    messages: stored.flatMap(({ messages }) => messages),
+    keys: touched.map(({ usage }) => ({ tenant_id: usage.tenant_id, id: usage.api_key_id })),
+  });
+}
+
+// In the order of the type settled_request.
+function requestFields(usage: UsageRow): readonly CompositeField[] {
+  return [
+    usage.tenant_id,
+    usage.id,
+    usage.created_at,
+    usage.api_key_id,
+    usage.request_id,
+    usage.operation,
+    usage.model,
+    usage.provider,
+    usage.outcome,
+    usage.streamed,
+    usage.input_tokens,
+    usage.output_tokens,
+    usage.cached_tokens,
+    usage.reasoning_tokens,
+    usage.charged_tokens,
+    usage.cost_usd,
+    usage.duration_ms,
+  ];
 }

@@ -1,5 +1,6 @@
 // Leases of a tenant's monthly tokens: an instance takes a block, spends from it without asking, and gives back the
 // rest. The functions behind are in migrations/0002_settlement.sql.
+import { sql } from "kysely";
 import type { Database } from "../database.ts";
 
 /** Whose tokens: those that an instance holds of a tenant's month. */
@@ -73,10 +74,24 @@ export async function renewLeases(
 
 /** Takes back the leases of instances that are gone, and returns how many tokens those held. */
 export async function reclaimLeases(database: Database): Promise<number> {
-  const [row] = await database.run<{ tokens: number }>({
-    operation: "reclaim_leases",
-    text: "select reclaim_leases() as tokens",
-    values: [],
+  let total = 0;
+  for (;;) {
+    const [row] = await database.run<{ tokens: number | null }>({
+      name: "reclaim_lease",
+      operation: "reclaim_lease",
+      text: "select reclaim_lease() as tokens",
+      values: [],
+    });
+    if (row?.tokens == null) return total;
+    total += row.tokens;
+  }
+}
+
+/** What a tenant has spent of a month, by usage that is settled. */
+export async function spentTokens(database: Database, tenantId: string, month: string): Promise<number> {
+  return database.inTenant(tenantId, async (tx) => {
+    const { rows } = await sql<{ spent: number }>`
+      select spent from token_spending where tenant_id = ${tenantId} and month = ${month}`.execute(tx);
+    return rows[0]?.spent ?? 0;
   });
-  return row?.tokens ?? 0;
 }

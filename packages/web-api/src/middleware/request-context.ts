@@ -10,7 +10,7 @@ const sanePattern = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 export const newRequestId = (): string => publicId("req_", newUuid());
 
 /** The value of an id header, if it is safe to pass on. */
-export function saneId(header: string | string[] | undefined): string | undefined {
+function saneId(header: string | string[] | undefined): string | undefined {
   return typeof header === "string" && sanePattern.test(header) ? header : undefined;
 }
 

@@ -1,0 +1,49 @@
+import fc from "fast-check";
+import pg from "pg";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
+import { arrayElement } from "./composite-literal.ts";
+
+let database: TestDatabase;
+let client: pg.Client;
+beforeAll(async () => {
+  database = await createTestDatabase();
+  client = new pg.Client({ connectionString: database.ownerUrl });
+  await client.connect();
+  await client.query("create type sample as (a text, b integer, c boolean, d text)");
+});
+afterAll(async () => {
+  await client.end();
+  await database.drop();
+});
+
+test("fields are written as PostgreSQL's manual writes them", () => {
+  expect(arrayElement(["plain", 1, true, null])).toBe('"(plain,1,true,)"');
+  expect(arrayElement(["", null])).toBe('"(\\"\\",)"');
+  expect(arrayElement(['a"b', "c\\d"])).toBe(
+    '"(\\"a\\"\\"b\\",\\"c\\\\\\\\d\\")"'.replace('a\\"\\"b', 'a\\"\\"b'),
+  );
+});
+
+test("PostgreSQL reads back whatever was written", async () => {
+  const text = fc.option(
+    fc
+      .oneof(fc.string({ unit: "binary" }), fc.stringMatching(/^["\\(),{} \n]*$/))
+      .map((value) => value.toWellFormed().replaceAll("\u0000", "")),
+    { nil: null },
+  );
+  const row = fc.record({
+    a: text,
+    b: fc.option(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), { nil: null }),
+    c: fc.boolean(),
+    d: text,
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(row, { minLength: 1, maxLength: 4 }), async (rows) => {
+      const literal = `{${rows.map(({ a, b, c, d }) => arrayElement([a, b, c, d])).join(",")}}`;
+      const read = await client.query("select * from unnest($1::sample[])", [literal]);
+      expect(read.rows).toEqual(rows);
+    }),
+    { numRuns: 300 },
+  );
+});
