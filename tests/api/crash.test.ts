@@ -35,6 +35,9 @@ beforeAll(async () => {
   ]);
   superuser = new pg.Pool({ connectionString: inject("superuserUrl"), max: 2 });
   owner = new pg.Pool({ connectionString: testDatabase.ownerUrl, max: 2 });
+  // The database is dropped while connections may still be closing.
+  for (const pool of [superuser, owner])
+    pool.on("error", () => {}).on("connect", (client) => client.on("error", () => {}));
   const providers = {
     providers: { double: { type: "openai", baseUrl: upstream.baseUrl, apiKey: "any" } },
     models: {

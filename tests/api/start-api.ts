@@ -143,8 +143,8 @@ export async function startApi(options: TestApiOptions = {}): Promise<TestApi> {
   if (testDatabase !== undefined) started.defer(() => testDatabase.drop());
   started.defer(() => upstream.close());
   const owner = new pg.Pool({ connectionString: ownerUrl ?? testDatabase?.ownerUrl, max: 2 });
-  // A database that is stopped by a test ends these connections too.
-  owner.on("error", () => {});
+  // A database that is stopped or dropped ends these connections too, also those that the pool has let go.
+  owner.on("error", () => {}).on("connect", (client) => client.on("error", () => {}));
   started.defer(() => owner.end());
   const database = openDatabase({
     url: databaseUrl ?? (testDatabase?.appUrl as string),

@@ -7,6 +7,8 @@ import { definePeer, type Inspection } from "../peer.ts";
 
 const version = "1.15.2";
 const packageName = "@portkey-ai/gateway";
+// Of the time of that version: with newer ones it answers 500 to every stream (its headers are immutable there).
+const pinned = ["hono@4.9.7", "@hono/node-server@1.3.3"];
 const installTimeoutMs = 5 * 60_000;
 
 export const portkey = definePeer({
@@ -35,6 +37,7 @@ export const portkey = definePeer({
           "--no-fund",
           "--ignore-scripts",
           `${packageName}@${version}`,
+          ...pinned,
         ],
         // In a folder of its own, or npm takes the checkout's settings.
         { timeoutMs: installTimeoutMs, cwd: folder },
