@@ -125,6 +125,20 @@ test("a reader that has enough is no failure", async () => {
 });
 
 test.skipIf(process.platform !== "linux")(
+  "an instance whose messages nobody reads any more stops in order all the same",
+  async () => {
+    const dataDir = join(folder, "unread");
+    const up = ectus("up", "--json", "--data-dir", dataDir);
+    await ready(up);
+    up.child.stdout?.destroy();
+    up.child.stderr?.destroy();
+    up.child.kill("SIGINT");
+    expect(await up.ended).toEqual({ code: 0, signal: null });
+    expect(await processesOf(dataDir)).toEqual([]);
+  },
+);
+
+test.skipIf(process.platform !== "linux")(
   "a signal that arrives twice at once is one, and what it stops ends in order",
   async () => {
     const up = ectus("up", "--json", "--data-dir", join(folder, "twice"));

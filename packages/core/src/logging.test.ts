@@ -1,3 +1,5 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { createLogging, type LoggingOptions } from "./logging.ts";
 import { runInContext } from "./request-context.ts";
@@ -75,6 +77,40 @@ test("errors are logged with type, message, stack and code", () => {
     code: "E1",
     stack: expect.any(String),
   });
+});
+
+test("an error's other fields, which may quote data, are not logged", () => {
+  const { logging, lines } = capture();
+  const refused = Object.assign(new Error("duplicate key"), {
+    detail: "Key (email)=(ada@example.org) exists",
+  });
+  logging.module("database").error({ err: new Error("failed", { cause: refused }) });
+  logging.module("database").error({ err: refused });
+  expect(lines.join("")).not.toContain("ada@example.org");
+  expect(lines.join("")).toContain("duplicate key");
+});
+
+test("what was thrown and is no error is logged too, without its secrets", () => {
+  const { logging, records } = capture();
+  logging.module("cli").error({ err: "just a text" });
+  logging.module("cli").error({ err: { password: "hunter2", reason: "no" } });
+  expect(records().map(({ err }) => err)).toEqual(["just a text", { password: "[redacted]", reason: "no" }]);
+});
+
+test("flush to a pipe resolves, though a pipe cannot be synchronized", async () => {
+  const script = `
+    import { createLogging } from ${JSON.stringify(import.meta.resolve("./logging.ts"))};
+    const logging = createLogging({ levels: { default: "info", modules: {} }, format: "json" });
+    logging.module("cli").info("line");
+    await logging.flush();
+    process.stderr.write("flushed");`;
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+    "--input-type=module",
+    "-e",
+    script,
+  ]);
+  expect(stdout).toContain('"msg":"line"');
+  expect(stderr).toBe("flushed");
 });
 
 test("flush resolves when lines have left", async () => {

@@ -60,7 +60,7 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
         // twentieth of the CPU time of a request.
         log: (line) => redact(line, redactedDepth),
       },
-      serializers: { err: (error: Error) => redactInner(stdSerializers.err(error), redactedDepth) },
+      serializers: { err: describeError },
       mixin: () => {
         const context = currentContext();
         if (context === undefined) return {};
@@ -82,9 +82,20 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
     },
     flush: () =>
       new Promise((resolve, reject) => {
-        root.flush((error) => (error ? reject(error) : resolve()));
+        root.flush((error) => {
+          // The lines are written; a pipe or a terminal only refuses to be synchronized with a disk.
+          if (error == null || (error as NodeJS.ErrnoException).code === "EINVAL") resolve();
+          else reject(error);
+        });
       }),
   };
+}
+
+// Nothing else that an error carries: a database's error quotes rows in its detail.
+function describeError(thrown: unknown): unknown {
+  if (!(thrown instanceof Error)) return redactInner(thrown, redactedDepth);
+  const { type, message, stack, code } = stdSerializers.err(thrown);
+  return code === undefined ? { type, message, stack } : { type, message, stack, code };
 }
 
 // Copies only where there is something to hide. The bound of the depth ends cycles too.

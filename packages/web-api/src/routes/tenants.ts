@@ -9,12 +9,14 @@ import {
   listApiKeys,
   listTenants,
   revokeApiKey,
+  spentTokens,
   type TenantRecord,
   updateTenant,
 } from "@ectus/database";
 import Type from "typebox";
 import type { App } from "../app.ts";
 import { actorOf } from "../caller.ts";
+import { monthOf } from "../limits/token-budgets.ts";
 import { isUuid } from "../public-ids.ts";
 import { errorAnswers, Page, toPage } from "../schemas.ts";
 import { refuseUnstorable } from "../storable-text.ts";
@@ -54,6 +56,7 @@ const Tenant = Type.Object({
 const TenantLimitsAnswer = Type.Object({
   object: Type.Literal("tenant.limits"),
   tenant_id: Type.String(),
+  spent_tokens: Type.Integer({ description: "Of the current month in UTC" }),
   ...limitFields,
 });
 const keyFields = {
@@ -162,7 +165,10 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
         response: answers(TenantLimitsAnswer),
       },
     },
-    async (request) => toLimits(await getTenant(database, uuidOf(request.params.tenantId, "tenant"))),
+    async (request) => {
+      const tenant = await getTenant(database, uuidOf(request.params.tenantId, "tenant"));
+      return toLimits(tenant, await spentThisMonth(database, tenant.id));
+    },
   );
 
   app.put(
@@ -179,7 +185,8 @@ export function addTenants(app: App, { database, apiKeySecret }: TenantsOptions)
     },
     async (request) => {
       const id = uuidOf(request.params.tenantId, "tenant");
-      return toLimits(await updateTenant(database, id, request.body, actorOf(request)));
+      const tenant = await updateTenant(database, id, request.body, actorOf(request));
+      return toLimits(tenant, await spentThisMonth(database, id));
     },
   );
 
@@ -296,11 +303,15 @@ function limitsOf(
   return { requests_per_minute, tokens_per_minute, monthly_token_budget };
 }
 
-const toLimits = (row: TenantRecord) => ({
+const toLimits = (row: TenantRecord, spent_tokens: number) => ({
   object: "tenant.limits" as const,
   tenant_id: row.id,
   ...limitsOf(row),
+  spent_tokens,
 });
+
+const spentThisMonth = (database: Database, tenantId: string): Promise<number> =>
+  spentTokens(database, tenantId, monthOf(new Date()));
 
 function toKey({ tenant_id, id, name, prefix, scopes, ...row }: ApiKeyRow) {
   return {

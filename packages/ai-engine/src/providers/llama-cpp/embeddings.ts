@@ -53,13 +53,13 @@ export async function embedInputs(
 }
 
 /** The vector at length 1; one that is all zeros stays as it is. */
-export function normalize(vector: readonly number[]): number[] {
+function normalize(vector: readonly number[]): number[] {
   const length = Math.hypot(...vector);
   return length === 0 ? [...vector] : vector.map((value) => value / length);
 }
 
 /** Base64 of the numbers as 32-bit floats, little-endian, as OpenAI's clients decode it. */
-export function toBase64(vector: readonly number[]): string {
+function toBase64(vector: readonly number[]): string {
   const bytes = Buffer.alloc(vector.length * 4);
   vector.forEach((value, index) => {
     bytes.writeFloatLE(value, index * 4);
