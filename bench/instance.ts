@@ -36,7 +36,7 @@ const limits = {
   tokens_per_minute: 2_000_000_000,
 };
 
-export async function startEctus(upstreamPort: number, nodeArgs: readonly string[] = []): Promise<Instance> {
+export async function startEctus(upstreamPort: number): Promise<Instance> {
   const folder = await mkdtemp(join(tmpdir(), "ectus-bench-"));
   // PostgreSQL, which may run as another user, has to pass.
   await chmod(folder, 0o711);
@@ -44,7 +44,7 @@ export async function startEctus(upstreamPort: number, nodeArgs: readonly string
   const providers = join(folder, "providers.yaml");
   await writeFile(providers, providersFile(upstreamPort));
   const process = startNode({
-    args: [...nodeArgs, join(root, "packages/cli/src/main.ts"), "up", "--port", "0", "--data-dir", dataDir],
+    args: [...(await npmStartArguments()), "--port", "0", "--data-dir", dataDir],
     env: { AI_PROVIDERS: providers, HOST: "127.0.0.1", LOG_LEVEL: "info", LOG_FORMAT: "json" },
     cwd: root,
   });
@@ -84,6 +84,17 @@ export async function startEctus(upstreamPort: number, nodeArgs: readonly string
     await stop();
     throw error;
   }
+}
+
+/** What `npm start` gives Node. */
+async function npmStartArguments(): Promise<readonly string[]> {
+  const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8")) as {
+    scripts: { start: string };
+  };
+  const [exec, node, ...args] = scripts.start.split(" ");
+  if (exec !== "exec" || node !== "node")
+    throw new Error(`npm start is ${scripts.start}, which is not understood here`);
+  return args;
 }
 
 function providersFile(upstreamPort: number): string {
