@@ -220,6 +220,17 @@ describe("text that cannot be stored", () => {
     expect(api.upstream.requestCount).toBe(asked);
   });
 
+  test("is refused where it is more than can be stored beside the messages, which may be long", async () => {
+    const long = "x".repeat(1024 * 1024);
+    const asked = api.upstream.requestCount;
+    const answer = await postChat({ ...chat, store: true, anything: long });
+    expectError(answer, 400, { code: "invalid_request", param: "store" });
+    expect(api.upstream.requestCount).toBe(asked);
+    const messages = [{ role: "user", content: long }];
+    expect((await postChat({ ...chat, store: true, messages })).status).toBe(200);
+    expect((await postChat({ ...chat, anything: long })).status).toBe(200);
+  });
+
   test("passes where nothing is stored", async () => {
     expect((await postChat({ ...chat, messages: [{ role: "user", content: nul }] })).status).toBe(200);
     expect(api.upstream.requests.at(-1)?.body.messages).toEqual([{ role: "user", content: nul }]);

@@ -110,7 +110,8 @@ describe.skipIf(modelPath === undefined)("the built-in model", () => {
     });
   });
 
-  test("ends its work when the client leaves, and is free for the next one", async () => {
+  test("ends its work when the client leaves, counts what it did, and is free for the next one", async () => {
+    const whole = await tenant.client.chat.completions.create(settings);
     const stream = await tenant.client.chat.completions.create({
       ...settings,
       max_tokens: 1_000,
@@ -118,6 +119,12 @@ describe.skipIf(modelPath === undefined)("the built-in model", () => {
     });
     for await (const chunk of stream) if (chunk.choices[0]?.delta.content) break;
     await expect.poll(async () => (await lastRow())?.outcome, { timeout: 5_000 }).toBe("client_closed");
+    // It is charged what the model did until then, exactly, and not what was reserved.
+    const row = await lastRow();
+    expect(row?.input_tokens).toBe(whole.usage?.prompt_tokens);
+    expect(row?.output_tokens).toBeGreaterThan(0);
+    expect(row?.output_tokens).toBeLessThan(1_000);
+    expect(Number(row?.charged_tokens)).toBe(Number(row?.input_tokens) + Number(row?.output_tokens));
     expect((await tenant.client.chat.completions.create(settings)).choices).toHaveLength(1);
   });
 

@@ -77,14 +77,12 @@ async function npmStart(): Promise<Started> {
 async function pressCtrlC({ npm, output }: Started): Promise<string> {
   const ended = once(npm, "close");
   process.kill(-(npm.pid as number), "SIGINT");
+  // The start script has no shell between npm and the program (`exec`), which would die of the signal and npm of that.
   const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null];
-  // The shell between npm and the script, if npm's script does not `exec`, waits for the script's end and then dies of
-  // the same signal, and npm after it.
-  const asked = code === 0 || signal === "SIGINT";
   const orderly =
     output().includes("Stopping. Once more") &&
     !/"level":"(error|fatal)"|at once\.\n\nStopping/.test(output());
-  return asked && orderly ? "in order" : `${code ?? signal}:\n${output()}`;
+  return code === 0 && orderly ? "in order" : `${code ?? signal}:\n${output()}`;
 }
 
 /** The curl command in what was printed, as it is to be pasted. */

@@ -61,6 +61,17 @@ describe.skipIf(postgresql15 === undefined)("PostgreSQL 15", () => {
     const asApp = openDatabase({ url, poolSize: 1, log });
     const { id, caller } = await newTenant(asApp);
     expect(caller.tenantId).toBe(id);
+    // Row security binds this owner too: its functions see all tenants by its policies.
+    const lease = {
+      tenantId: id,
+      month: "2026-01-01",
+      instanceId: randomUUIDv7(),
+      held: 0,
+      need: 5,
+      block: 5,
+    };
+    await leaseTokens(asApp, { ...lease, ttlSeconds: -1 });
+    expect(await reclaimLeases(asApp)).toBe(5);
     await asApp.close();
   });
 

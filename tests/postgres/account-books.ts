@@ -45,7 +45,7 @@ export async function findBookFaults(owner: pg.ClientBase): Promise<readonly unk
     from token_budgets b
     full join used on used.tenant_id = b.tenant_id and used.month = b.month
     left join held on held.tenant_id = b.tenant_id and held.month = b.month
-    where coalesce(b.committed, -1) <> coalesce(used.tokens, 0) + coalesce(held.tokens, 0)`);
+    where coalesce(b.committed, 0) <> coalesce(used.tokens, 0) + coalesce(held.tokens, 0)`);
   return rows;
 }
 

@@ -366,6 +366,25 @@ describe("load", () => {
     expect(statusOf(engine, "first")).toMatchObject({ queued: 0, inFlight: 1 });
   });
 
+  test("that is gone before its turn asks nobody, so it is not said to have caused work", async () => {
+    const { chat, first } = setUp();
+    const error = await chat("two", AbortSignal.abort()).catch((thrown) => thrown);
+    expect([error.code, error.details.provider]).toEqual(["client_closed_request", undefined]);
+    expect(first.calls).toHaveLength(0);
+  });
+
+  test("that goes away while a provider fails does not ask the next one", async () => {
+    const { chat, first, second } = setUp();
+    const controller = new AbortController();
+    first.behavior.chat = () => {
+      controller.abort();
+      return failing("upstream_error")();
+    };
+    const error = await chat("two", controller.signal).catch((thrown) => thrown);
+    expect([error.code, error.details.provider]).toEqual(["client_closed_request", undefined]);
+    expect(second.calls).toHaveLength(0);
+  });
+
   test("that waits and goes away ends at once", async () => {
     const { chat, stream, engine, second } = setUp({ maxConcurrent: 1, queue: 1 });
     await stream();

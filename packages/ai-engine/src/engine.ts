@@ -43,6 +43,8 @@ export interface ChatResult extends AnsweredBy {
 export interface ChatStreamResult extends AnsweredBy {
   /** Throws `stream_interrupted` where the answer is cut; its last chunk has `usage` if the provider said it. */
   readonly chunks: AsyncIterable<ChatCompletionChunk>;
+  /** What was used so far, or null where only the stream's end says it. Exact once the stream is over. */
+  usageSoFar(): TokenUsage | null;
 }
 
 export interface EmbeddingsResult extends AnsweredBy {
@@ -160,6 +162,7 @@ export function createEngine(options: EngineOptions): Engine {
       route.lane.circuit.record(permit, "started");
       return {
         chunks: holdStream(value, call.signal, (outcome) => finish(accepted, outcome)),
+        usageSoFar: () => toTokenUsage(value.usageSoFar?.()),
         provider: route.lane.provider.name,
         providerModel: route.model,
       };

@@ -69,6 +69,8 @@ export async function tryRoutes<T>(
   let fullLane: Lane | undefined;
   for (const route of routes) {
     const { admission, circuit } = route.lane;
+    // Nobody who is gone already has caused any work.
+    if (options.signal.aborted) throw new EctusError("client_closed_request");
     if (!circuit.allows) continue;
     if (!admission.tryAcquire()) {
       if (admission.full) {

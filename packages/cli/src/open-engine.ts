@@ -10,12 +10,12 @@ import {
   pullModel,
   readProvidersFile,
 } from "@ectus/ai-engine";
-import { type Config, currentContext, EctusError, type Logger } from "@ectus/core";
+import { type Config, currentContext, EctusError, type Environment, type Logger } from "@ectus/core";
 import type { ProgressBar } from "./progress-bar.ts";
 
 export interface OpenEngineOptions {
-  readonly config: Config;
-  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** What the providers file says; undefined for the built-in model. */
+  readonly providers: ProvidersConfig | undefined;
   readonly dataDir: string;
   readonly offline: boolean;
   readonly log: Logger;
@@ -27,14 +27,25 @@ export const modelsFolder = (dataDir: string): string => join(dataDir, "models")
 
 export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
   const { log } = options;
-  const config = await readProviders(options);
+  const config = options.providers ?? (await describeBuiltInModel(options));
   const llamaCpp = { cacheScope: () => currentContext()?.tenantId };
   return createEngine({ config, providers: await createProviders({ config, log, llamaCpp }), log });
 }
 
-async function readProviders(options: OpenEngineOptions): Promise<ProvidersConfig> {
-  const { config, environment, dataDir, log } = options;
-  if (config.AI_PROVIDERS !== undefined) return readProvidersFile(config.AI_PROVIDERS, environment);
+/**
+ * What the file says that AI_PROVIDERS names; undefined if it names none.
+ *
+ * @throws EctusError `invalid_config` that lists every fault of the file
+ */
+export async function readProviders(
+  { AI_PROVIDERS }: Config,
+  environment: Environment,
+): Promise<ProvidersConfig | undefined> {
+  return AI_PROVIDERS === undefined ? undefined : readProvidersFile(AI_PROVIDERS, environment);
+}
+
+async function describeBuiltInModel(options: OpenEngineOptions): Promise<ProvidersConfig> {
+  const { dataDir, log } = options;
   try {
     return defaultProviders({ modelPath: await fetchModel(options) });
   } catch (error) {

@@ -4,15 +4,15 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { EctusError, errorMessage, type Logging } from "@ectus/core";
-import { migrate, openDatabase, startJobs } from "@ectus/database";
+import { findRunningPostgres, migrate, openDatabase, startJobs } from "@ectus/database";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
 import { type Credentials, ensureCredentials } from "./credentials.ts";
 import type { InstanceConfig } from "./instance-config.ts";
 import { type InstanceSecrets, loadInstanceSecrets } from "./instance-secrets.ts";
 import { maintenanceJobs } from "./maintenance-jobs.ts";
-import { openEngine } from "./open-engine.ts";
-import { openPostgres } from "./open-postgres.ts";
+import { openEngine, readProviders } from "./open-engine.ts";
+import { configuredUrls, openPostgres, postgresFolder } from "./open-postgres.ts";
 import { createProgressBar, type ProgressOutput } from "./progress-bar.ts";
 import { portError, tryPort } from "./try-port.ts";
 import { version } from "./version.ts";
@@ -33,6 +33,8 @@ export interface Instance {
   readonly dataDir: string;
   /** Models that can be asked for. */
   readonly models: readonly string[];
+  /** The first of them that answers chats. */
+  readonly chatModel: string | undefined;
   /** Undefined when the database has tenants that this folder knows no keys of. */
   readonly credentials: Credentials | undefined;
   /** Rejects when a part that the instance cannot do without has failed. */
@@ -46,8 +48,9 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const { offline, output, logging } = options;
   const { config, environment, dataDir } = options.instance;
   const log = logging.module("cli");
-  const fault = await tryPort(config.HOST, config.PORT);
-  if (fault !== undefined) throw portError(config.HOST, config.PORT, fault);
+  await refuseTakenPort(options.instance);
+  // A fault in the file must not be told only after a database was made.
+  const providers = await readProviders(config, environment);
   const secrets = await openDataDir(dataDir);
 
   await using started = new AsyncDisposableStack();
@@ -57,8 +60,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
   const openingEngine = openEngine({
-    config,
-    environment,
+    providers,
     dataDir,
     offline,
     log: logging.module("ai-engine"),
@@ -119,6 +121,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     url,
     dataDir,
     models: engine.models().map(({ id }) => id),
+    chatModel: engine.models().find(({ operations }) => operations.includes("chat"))?.id,
     credentials,
     failed: postgres.failed,
     async stop(grace) {
@@ -127,6 +130,15 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
       await running.disposeAsync();
     },
   };
+}
+
+/** Fails early when the port is taken, unless by the instance of the same folder: the folder's lock says that better. */
+async function refuseTakenPort({ config, dataDir }: InstanceConfig): Promise<void> {
+  const fault = await tryPort(config.HOST, config.PORT);
+  if (fault === undefined) return;
+  const isEmbedded = configuredUrls(config) === undefined;
+  if (isEmbedded && (await findRunningPostgres(postgresFolder(dataDir))) !== undefined) return;
+  throw portError(config.HOST, config.PORT, fault);
 }
 
 /** Where an instance keeps files. */

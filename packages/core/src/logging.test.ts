@@ -86,6 +86,8 @@ test("an error's other fields, which may quote data, are not logged", () => {
   });
   logging.module("database").error({ err: new Error("failed", { cause: refused }) });
   logging.module("database").error({ err: refused });
+  logging.module("database").error(refused);
+  logging.module("database").error({ reason: refused, tries: [{ error: refused }] });
   expect(lines.join("")).not.toContain("ada@example.org");
   expect(lines.join("")).toContain("duplicate key");
 });

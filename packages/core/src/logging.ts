@@ -60,7 +60,8 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
         // twentieth of the CPU time of a request.
         log: (line) => redact(line, redactedDepth),
       },
-      serializers: { err: describeError },
+      // Described by then; pino's own would take the description for an error and describe that.
+      serializers: { err: (described) => described },
       mixin: () => {
         const context = currentContext();
         if (context === undefined) return {};
@@ -91,13 +92,6 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
   };
 }
 
-// Nothing else that an error carries: a database's error quotes rows in its detail.
-function describeError(thrown: unknown): unknown {
-  if (!(thrown instanceof Error)) return redactInner(thrown, redactedDepth);
-  const { type, message, stack, code } = stdSerializers.err(thrown);
-  return code === undefined ? { type, message, stack } : { type, message, stack, code };
-}
-
 // Copies only where there is something to hide. The bound of the depth ends cycles too.
 function redact<T extends object>(value: T, depth: number): T {
   const fields = value as Readonly<Record<string, unknown>>;
@@ -113,7 +107,12 @@ function redact<T extends object>(value: T, depth: number): T {
 }
 
 function redactInner(value: unknown, depth: number): unknown {
-  // An error's own fields are redacted by its serializer, which has to see that it is one.
-  if (depth <= 1 || typeof value !== "object" || value === null || value instanceof Error) return value;
-  return redact(value, depth - 1);
+  if (value instanceof Error) return describeError(value);
+  return depth > 1 && typeof value === "object" && value !== null ? redact(value, depth - 1) : value;
+}
+
+// Nothing else that an error carries, under whatever name it is logged: a database's error quotes rows in its detail.
+function describeError(error: Error): object {
+  const { type, message, stack, code } = stdSerializers.err(error);
+  return code === undefined ? { type, message, stack } : { type, message, stack, code };
 }

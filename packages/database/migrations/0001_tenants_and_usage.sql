@@ -64,7 +64,6 @@ create table completions (
   nul_replaced boolean not null default false,
   primary key (tenant_id, id)
 );
-create index completions_created on completions (tenant_id, created_at desc, id desc);
 comment on column completions.request is 'Parameters of the request without its messages';
 comment on column completions.response is 'The answer without its choices';
 comment on column completions.nul_replaced is 'The model wrote U+0000, which is stored as U+FFFD';
@@ -93,7 +92,6 @@ create table files (
   sha256 bytea not null check (length(sha256) = 32),
   primary key (tenant_id, id)
 );
-create index files_created on files (tenant_id, created_at desc, id desc);
 
 create table usage (
   tenant_id uuid not null,
@@ -139,6 +137,7 @@ begin
 end $$;
 create trigger audit_log_append_only before update or delete on audit_log
   for each row execute function refuse_audit_change();
+-- Partitions get the first trigger by themselves; this one is made for each of them.
 create trigger audit_log_not_truncated before truncate on audit_log
   for each statement execute function refuse_audit_change();
 
@@ -214,6 +213,8 @@ grant select, insert on usage, audit_log to ectus_app;
 -- Months for which partitions exist; rows outside go to the default partition, so that none is ever refused.
 create table usage_default partition of usage default;
 create table audit_log_default partition of audit_log default;
+create trigger audit_log_not_truncated before truncate on audit_log_default
+  for each statement execute function refuse_audit_change();
 
 -- A month of which the default partition has rows already stays there: its partition could only be made by moving
 -- them, and the audit log lets nobody do that.
@@ -238,6 +239,9 @@ begin
         into late using since, until;
       continue when late;
       execute format('create table %I partition of %I for values from (%L) to (%L)', part, t, since, until);
+      if t = 'audit_log' then
+        execute format('create trigger audit_log_not_truncated before truncate on %I for each statement execute function refuse_audit_change()', part);
+      end if;
     end loop;
   end loop;
 end $$;

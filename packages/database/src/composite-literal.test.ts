@@ -1,21 +1,17 @@
 import fc from "fast-check";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../tests/postgres/open-test-database.ts";
 import { arrayElement } from "./composite-literal.ts";
 
-let database: TestDatabase;
+let opened: OpenTestDatabase;
 let client: pg.Client;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  client = new pg.Client({ connectionString: database.ownerUrl });
-  await client.connect();
+  opened = await openTestDatabase();
+  client = opened.owner;
   await client.query("create type sample as (a text, b integer, c boolean, d text)");
 });
-afterAll(async () => {
-  await client.end();
-  await database.drop();
-});
+afterAll(() => opened.close());
 
 test("fields are written as PostgreSQL's manual writes them", () => {
   expect(arrayElement(["plain", 1, true, null])).toBe('"(plain,1,true,)"');

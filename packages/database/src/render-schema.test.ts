@@ -1,21 +1,17 @@
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../tests/postgres/open-test-database.ts";
 import { renderSchema } from "./render-schema.ts";
 
-let database: TestDatabase;
+let opened: OpenTestDatabase;
 let client: pg.Client;
 beforeAll(async () => {
-  database = await createTestDatabase();
-  client = new pg.Client({ connectionString: database.ownerUrl });
-  await client.connect();
+  opened = await openTestDatabase();
+  client = opened.owner;
 });
-afterAll(async () => {
-  await client.end();
-  await database.drop();
-});
+afterAll(() => opened.close());
 
-// After a change of the schema: npx vitest run -u packages/database/src/render-schema.test.ts
+// After a change of the schema: npx vitest run packages/database/src/render-schema.test.ts -u
 test("schema.ts is what the migrated schema renders to", async () => {
   await expect(await renderSchema(client)).toMatchFileSnapshot("./schema.ts");
 });

@@ -1,4 +1,4 @@
-// Writes the Kysely types of a live database's tables: schema.ts is what this makes of the migrated schema, and its
+// Writes the Kysely types of a live database's tables and views: schema.ts is what this makes of the migrated schema, and its
 // test fails when the two differ.
 import type pg from "pg";
 
@@ -36,7 +36,7 @@ export async function renderSchema(client: pg.ClientBase): Promise<string> {
   );
   const entries = [...tables.keys()].map((table) => `  ${table}: ${interfaceName(table)};`);
   return [
-    "// Types of the database's tables, made from the migrated schema by render-schema.ts; do not edit.",
+    "// Types of the database's tables and views, made from the migrated schema by render-schema.ts; do not edit.",
     'import type { ColumnType, Generated } from "kysely";\n',
     ...interfaces,
     `export interface DB {\n${entries.join("\n")}\n}\n`,
@@ -69,7 +69,7 @@ async function readColumns(client: pg.ClientBase): Promise<Column[]> {
     from pg_class c
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     join pg_type t on t.oid = a.atttypid
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v') and not c.relispartition
     order by c.relname, a.attnum`);
   return rows.map(({ check, ...column }) => ({
     ...column,

@@ -1,4 +1,4 @@
-// Types of the database's tables, made from the migrated schema by render-schema.ts; do not edit.
+// Types of the database's tables and views, made from the migrated schema by render-schema.ts; do not edit.
 import type { ColumnType, Generated } from "kysely";
 
 export interface ApiKeys {
@@ -103,6 +103,13 @@ export interface TokenLeases {
   expires_at: ColumnType<Date, Date | string, Date | string>;
 }
 
+export interface TokenSpending {
+  tenant_id: string | null;
+  month: string | null;
+  spent: number | null;
+  leased: number | null;
+}
+
 export interface Usage {
   tenant_id: string;
   id: string;
@@ -142,6 +149,7 @@ export interface DB {
   tenants: Tenants;
   token_budgets: TokenBudgets;
   token_leases: TokenLeases;
+  token_spending: TokenSpending;
   usage: Usage;
   users: Users;
 }

@@ -35,6 +35,8 @@ export interface Ending {
 
 /** Either `settle` or `drop` ends it. */
 export interface Account {
+  /** UUID of the usage row; an answer that is stored has the same. */
+  readonly id: string;
   readonly startedAt: Date;
   /** Resolves when usage, budget and completion are committed. */
   settle(ending: Ending): Promise<void>;
@@ -60,13 +62,15 @@ export function createAccounting(options: AccountingOptions): Accounting {
       throw error;
     });
     settlements.begin();
+    const id = newUuid();
     return {
+      id,
       startedAt,
       async settle({ answeredBy, outcome, usage, completion }) {
         const charged = usage === null ? tokens : usage.inputTokens + usage.outputTokens;
         const row: UsageRow = {
           tenant_id: caller.tenantId,
-          id: newUuid(),
+          id,
           created_at: startedAt.toISOString(),
           api_key_id: caller.keyId,
           request_id: requestId,

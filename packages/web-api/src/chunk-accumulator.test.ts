@@ -17,6 +17,23 @@ const accumulate = (...chunks: ChatCompletionChunk[]) => {
   return accumulator.completion();
 };
 
+test("an answer that is more than can be stored is an error, be it one text or many small pieces", () => {
+  const add = (choice: object, times: number) => () => {
+    const one = chunk([{ index: 0, finish_reason: null, ...choice }]);
+    const accumulator = createChunkAccumulator({ id: "chatcmpl-1", model: "m" }, "p");
+    for (let time = 0; time < times; time += 1) accumulator.add(one);
+  };
+  const tooMuch = expect.objectContaining({ code: "stream_interrupted" });
+  const megabyte = "x".repeat(1024 * 1024);
+  expect(add({ delta: { content: megabyte } }, 15)).not.toThrow();
+  expect(add({ delta: { content: megabyte } }, 17)).toThrow(tooMuch);
+  expect(add({ delta: { annotations: [megabyte] } }, 17)).toThrow(tooMuch);
+  expect(add({ delta: {}, logprobs: { content: [megabyte] } }, 17)).toThrow(tooMuch);
+  expect(add({ delta: { content: "x" } }, 600_000)).toThrow(tooMuch);
+  const call = { index: 0, function: { arguments: megabyte } };
+  expect(add({ delta: { tool_calls: [call] } }, 17)).toThrow(tooMuch);
+});
+
 test("texts are put together, other fields are the last that came, the role is not repeated", () => {
   const completion = accumulate(
     chunk([{ index: 0, delta: { role: "assistant", content: "", refusal: null }, finish_reason: null }]),

@@ -8,9 +8,13 @@ import type {
   FinishReason,
 } from "@ectus/ai-engine";
 import { EctusError } from "@ectus/core";
+import { mostStoredBytes, tooLargeToStore } from "./completion-record.ts";
 
 export interface ChunkAccumulator {
-  /** @throws EctusError `upstream_error` for what cannot be part of an answer */
+  /**
+   * @throws EctusError `upstream_error` for what cannot be part of an answer, `stream_interrupted` where it becomes more
+   * than can be stored
+   */
   add(chunk: ChatCompletionChunk): void;
   completion(): ChatCompletion;
 }
@@ -29,6 +33,8 @@ interface Choice {
 
 // More than any model makes; an index far away would make an array as long.
 const mostToolCalls = 1_024;
+// What a piece costs beside its text, since V8 keeps texts that were joined as the pieces they came in.
+const pieceBytes = 32;
 
 /** @param provider that the chunks come from, for errors */
 export function createChunkAccumulator(
@@ -38,6 +44,13 @@ export function createChunkAccumulator(
   const choices = new Map<number, Choice>();
   let created = 0;
   let usage: CompletionUsage | null = null;
+  let bytes = 0;
+
+  function grow(added: unknown): void {
+    bytes += pieceBytes + (typeof added === "string" ? added : JSON.stringify(added)).length;
+    if (bytes <= mostStoredBytes) return;
+    throw new EctusError("stream_interrupted", { provider, reason: tooLargeToStore });
+  }
 
   function choiceOf(index: number): Choice {
     let choice = choices.get(index);
@@ -50,7 +63,9 @@ export function createChunkAccumulator(
 
   function merge(chunk: ChunkChoice): void {
     const choice = choiceOf(chunk.index);
-    for (const [field, value] of Object.entries(chunk.delta)) {
+    // Azure's filters send choices without a delta.
+    for (const [field, value] of Object.entries(chunk.delta ?? {})) {
+      grow(value ?? "");
       if (field === "tool_calls") mergeToolCalls(choice, value as ToolCall[] | null, provider);
       else if (typeof value === "string" && field !== "role")
         choice.message[field] = `${choice.message[field] ?? ""}${value}`;
@@ -58,6 +73,7 @@ export function createChunkAccumulator(
     }
     const logprobs = (chunk.logprobs as { content?: unknown[] | null } | null | undefined)?.content;
     if (logprobs != null) {
+      grow(logprobs);
       choice.logprobs ??= { content: [] };
       choice.logprobs.content.push(...logprobs);
     }

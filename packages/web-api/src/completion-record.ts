@@ -5,19 +5,31 @@ import type { CompletionRow, MessageRow, Settlement } from "@ectus/database";
 import type { ChatBody } from "./chat-body.ts";
 import { refuseUnstorable, replaceUnstorable } from "./storable-text.ts";
 
+/** An answer waits in memory until it is whole and can be stored, so it may have as much as a request. */
+export const mostStoredBytes = 16 * 1024 * 1024;
+export const tooLargeToStore = `its answer is more than can be stored, ${mostStoredBytes} bytes; send the request without 'store'`;
+// Lists of stored completions repeat these fields for each.
+const mostOtherBytes = 1024 * 1024;
+
 /**
  * Refuses, before a model is asked, what could not be stored.
  *
- * @throws EctusError `invalid_text`
+ * @param bodyBytes how long the body was
+ * @throws EctusError `invalid_text`, `invalid_request`
  */
-export function checkStorable(body: ChatBody): void {
+export function checkStorable(body: ChatBody, bodyBytes: number): void {
   refuseUnstorable(body);
+  if (bodyBytes <= mostOtherBytes) return;
+  const { messages, ...others } = body;
+  if (Buffer.byteLength(JSON.stringify(others)) <= mostOtherBytes) return;
+  const reason = `With 'store', the fields beside 'messages' may have ${mostOtherBytes} bytes together.`;
+  throw new EctusError("invalid_request", { param: "store", reason });
 }
 
 /**
  * The rows of a completion.
  *
- * @throws EctusError `upstream_error` if the answer lacks what a completion has
+ * @throws EctusError `upstream_error` if the answer lacks what a completion has, or is too large
  */
 export function completionRecord(options: {
   readonly provider: string;
@@ -58,6 +70,12 @@ export function completionRecord(options: {
     throw new EctusError("upstream_error", {
       provider: options.provider,
       reason: "its answer has a choice without a message",
+    });
+  }
+  if (JSON.stringify(completion).length > mostStoredBytes) {
+    throw new EctusError("upstream_error", {
+      provider: options.provider,
+      reason: tooLargeToStore,
     });
   }
   const output = choices.map(

@@ -23,12 +23,12 @@ export function openEventStream(
   signal: AbortSignal,
   stallMs = defaultStallMs,
 ): EventStream {
+  // They leave with the first event, in one packet: whoever opens a stream has one.
   response.writeHead(200, {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-cache, no-transform",
     "x-accel-buffering": "no",
   });
-  response.flushHeaders();
 
   const drained = (): Promise<void> =>
     new Promise((resolve, reject) => {

@@ -5,6 +5,7 @@ import { endFailedCall } from "./failed-call.ts";
 
 let endings: (Ending | "dropped")[];
 const account: Account = {
+  id: "00000000-0000-7000-8000-000000000000",
   startedAt: new Date(0),
   settle: async (ending) => void endings.push(ending),
   drop: () => void endings.push("dropped"),
@@ -33,6 +34,13 @@ test("a client that left after a provider was asked pays what was reserved", asy
   expect(endings).toEqual([
     { answeredBy: { provider: "p", providerModel: "" }, outcome: "client_closed", usage: null },
   ]);
+});
+
+test("a client that left a provider that counts pays what it had used by then", async () => {
+  const usage = { prompt_tokens: 7, completion_tokens: 2, total_tokens: 9 };
+  const asked = new EctusError("client_closed_request", { provider: "p", usage });
+  await expect(endFailedCall(account, asked, aborted(left))).rejects.toBe(left);
+  expect(endings).toMatchObject([{ usage: { inputTokens: 7, outputTokens: 2 } }]);
 });
 
 test("a call that this server cut is interrupted, and the client is told why", async () => {

@@ -26,6 +26,7 @@ import {
 } from "./middleware/malformed-requests.ts";
 import { addRequestContext, newRequestId } from "./middleware/request-context.ts";
 import { addShutdown, type Shutdown, shuttingDown } from "./middleware/shutdown.ts";
+import { addUnreadAnswers } from "./middleware/unread-answers.ts";
 import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts";
 import { addChatCompletions } from "./routes/chat-completions.ts";
 import { addEmbeddings } from "./routes/embeddings.ts";
@@ -51,7 +52,7 @@ export interface ServerOptions {
   readonly checks?: readonly ReadyCheck[];
   /** Bytes that one uploaded file may have; 512 MiB by default, as with OpenAI. */
   readonly maxFileBytes?: number;
-  /** How long the client of a stream may take nothing before it is cut; 60,000 by default. */
+  /** How long the client of a stream or of a large answer may take nothing before it is cut; 60,000 by default. */
   readonly stallMs?: number;
 }
 
@@ -159,6 +160,7 @@ async function addParts(
   addErrorHandler(app, table, log);
   addAuthentication(app, keys);
   addJsonBody(app);
+  addUnreadAnswers(app, stallMs);
   await app.register(multipart, {
     // One byte more than is accepted, so that a file that is too large is told from one that just fits.
     limits: { files: 2, fields: 16, fileSize: maxFileBytes + 1, fieldSize: 64 * 1024 },

@@ -29,17 +29,21 @@ test("text holds at most a token a byte, and no more than the context", () => {
   const small = model({ contextTokens: 500 });
   expect(reserveForChat(body({ max_tokens: 1 }), 100, small).tokens).toBe(100 + 64 + 1);
   expect(reserveForChat(body({ max_tokens: 1, messages: [parts] }), 100, small).tokens).toBe(100 + 64 + 1);
-  expect(reserveForChat(body({ max_tokens: 1 }), 10_000, small).tokens).toBe(501);
+  expect(reserveForChat(body({ max_tokens: 1 }), 10_000, small).tokens).toBe(500);
 });
 
 test("an image may be worth the whole context", () => {
   const described = model({ contextTokens: 4_096 });
   expect(reserveForChat(body({ max_tokens: 1, messages: [parts, image] }), 100, described).tokens).toBe(
-    4_097,
+    4_096,
   );
   expect(reserveForChat(body({ max_tokens: 1, messages: [image] }), 100, model()).tokens).toBe(131_073);
 });
 
 test("every one of several answers is reserved", () => {
   expect(reserveForChat(body({ max_tokens: 10, n: 3 }), 100, model()).tokens).toBe(164 + 30);
+  // Together with the request, each has at most the context.
+  const small = model({ contextTokens: 500 });
+  expect(reserveForChat(body({ max_tokens: 10, n: 3 }), 100, small).tokens).toBe(164 + 30);
+  expect(reserveForChat(body({ n: 3 }), 100, small).tokens).toBe(1_500);
 });

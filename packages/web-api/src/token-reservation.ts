@@ -30,7 +30,10 @@ export function reserveForChat(body: ChatBody, bodyBytes: number, model: ModelIn
   const outputTokens = Math.min(wanted, model.contextTokens ?? wanted);
   const contextTokens = model.contextTokens ?? defaultContextTokens;
   const inputTokens = isText(body) ? Math.min(bodyBytes + templateTokens, contextTokens) : contextTokens;
-  return { tokens: inputTokens + outputTokens * (body.n ?? 1), outputTokens };
+  const answers = body.n ?? 1;
+  // Each answer shares its context with the request.
+  const tokens = Math.min(inputTokens + outputTokens * answers, (model.contextTokens ?? Infinity) * answers);
+  return { tokens, outputTokens };
 }
 
 function isText({ messages }: ChatBody): boolean {

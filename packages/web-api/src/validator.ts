@@ -8,7 +8,8 @@ const options: Options = { useDefaults: true, allErrors: false };
 
 export function createValidatorCompiler(): FastifySchemaCompiler<object> {
   const typed = new Ajv({ ...options, coerceTypes: false });
-  const textual = new Ajv({ ...options, coerceTypes: true });
+  // "1e999" is read as Infinity. A strict check would take it for no number, and not compare it with the maximum.
+  const textual = new Ajv({ ...options, coerceTypes: true, strictNumbers: false });
   for (const ajv of [typed, textual]) ajvFormats.default(ajv, ["date-time"]);
   return ({ schema, httpPart }) => (httpPart === "body" ? typed : textual).compile(schema);
 }

@@ -1,6 +1,7 @@
 // Every peer, by name. A new one is a file in peers/ and a line here.
 import type { Peer, PeerPaths } from "./peer.ts";
 import { model } from "./peers/model.ts";
+import { openaiPython } from "./peers/openai-python.ts";
 import { portkey } from "./peers/portkey.ts";
 import { postgresql15 } from "./peers/postgresql-15.ts";
 import { postgresqlClients } from "./peers/postgresql-clients.ts";
@@ -9,6 +10,7 @@ export const peers = {
   "postgresql-clients": postgresqlClients,
   "postgresql-15": postgresql15,
   model,
+  "openai-python": openaiPython,
   portkey,
 } as const;
 

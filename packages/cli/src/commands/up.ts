@@ -13,7 +13,7 @@ import { type Instance, startInstance } from "../up.ts";
 interface UpFlags {
   readonly port?: string;
   readonly dataDir?: string;
-  readonly offline: boolean;
+  readonly offline?: boolean;
   readonly json?: boolean;
 }
 
@@ -26,7 +26,7 @@ export function addUp(program: Command, context: CommandContext): void {
   withInstanceFlags(program.command("up"))
     .description("run an instance: database, model and API, until Ctrl-C")
     .option("--port <port>", "port of the API; 0 takes a free one (PORT)")
-    .option("--offline", "ask nothing of the network; use the model only if it is here", false)
+    .option("--offline", "ask nothing of the network; use the model only if it is here")
     .addHelpText(
       "after",
       `
@@ -60,7 +60,7 @@ async function up(flags: UpFlags, context: CommandContext): Promise<void> {
       try {
         instance = await startInstance({
           instance: configured,
-          offline: flags.offline,
+          offline: flags.offline === true,
           output: context.progressOutput,
           signal,
           logging,
@@ -124,10 +124,9 @@ function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty"
 }
 
 /** What to type next. */
-export function welcome({ url, dataDir, credentials, models }: Instance): string {
+export function welcome({ url, dataDir, credentials, models, chatModel: model }: Instance): string {
   const lines = ["", `Ectus-R answers at ${url} (docs: ${url}/docs).`];
   const tenant = credentials?.tenants[0];
-  const model = models[0];
   if (tenant === undefined) {
     lines.push("This database has tenants already; make a key with: npm run ectus -- key create --help");
   } else {
@@ -146,7 +145,7 @@ export function welcome({ url, dataDir, credentials, models }: Instance): string
       );
     }
   }
-  if (model === undefined)
+  if (models.length === 0)
     lines.push(
       "No model is here: name an upstream in AI_PROVIDERS (see docs/providers.example.yaml), or run: npm run ectus -- model pull",
     );

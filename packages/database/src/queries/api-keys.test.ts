@@ -1,31 +1,25 @@
 import { randomBytes } from "node:crypto";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bySystem } from "../../../../tests/postgres/new-tenant.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
 import { recordingLog } from "../../../../tests/postgres/recording-log.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
 import { until } from "../../../../tests/postgres/until.ts";
-import { type Database, openDatabase, platformTenantId } from "../database.ts";
+import { type Database, platformTenantId } from "../database.ts";
 import { insertApiKey, listApiKeys, type NewApiKey, replaceApiKeyDigest, revokeApiKey } from "./api-keys.ts";
 import { findApiKey } from "./find-api-key.ts";
 import { createTenant, type TenantLimits, updateTenant } from "./tenants.ts";
 
 const unknown = "018f0000-0000-7000-8000-000000000000";
-let testDatabase: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 let owner: pg.Client;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log: recordingLog().log });
-  owner = new pg.Client({ connectionString: testDatabase.ownerUrl });
-  await owner.connect();
+  opened = await openTestDatabase();
+  ({ database, owner } = opened);
 });
-afterAll(async () => {
-  await owner.end();
-  await database.close();
-  await testDatabase.drop();
-});
+afterAll(() => opened.close());
 
 const makeTenant = async (limits: TenantLimits = {}): Promise<string> =>
   (await createTenant(database, { name: "T", ...limits }, bySystem)).id;

@@ -1,10 +1,10 @@
 import { randomUUIDv7 } from "node:crypto";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { newUsage } from "../../../../tests/postgres/account-books.ts";
 import { bySystem, newTenant, type TestTenant } from "../../../../tests/postgres/new-tenant.ts";
-import { recordingLog } from "../../../../tests/postgres/recording-log.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
-import { type Database, openDatabase } from "../database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
+import type { Database } from "../database.ts";
 import {
   type CompletionPage,
   deleteCompletion,
@@ -13,53 +13,26 @@ import {
   listInputMessages,
   updateCompletionMetadata,
 } from "./completions.ts";
-import { type CompletionRow, type MessageRow, settle, type UsageRow } from "./settle.ts";
+import { type CompletionRow, type MessageRow, settle } from "./settle.ts";
 
-let testDatabase: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 let owner: pg.Client;
 let mine: TestTenant;
 let theirs: TestTenant;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log: recordingLog().log });
-  owner = new pg.Client({ connectionString: testDatabase.ownerUrl });
-  await owner.connect();
+  opened = await openTestDatabase();
+  ({ database, owner } = opened);
   mine = await newTenant(database);
   theirs = await newTenant(database);
 });
-afterAll(async () => {
-  await owner.end();
-  await database.close();
-  await testDatabase.drop();
-});
+afterAll(() => opened.close());
 
-async function store(
-  { id: tenant_id, caller }: TestTenant,
-  more: Partial<CompletionRow> = {},
-): Promise<string> {
+async function store(tenant: TestTenant, more: Partial<CompletionRow> = {}): Promise<string> {
+  const tenant_id = tenant.id;
   const id = randomUUIDv7();
   const created_at = new Date().toISOString();
-  const usage: UsageRow = {
-    tenant_id,
-    id: randomUUIDv7(),
-    created_at,
-    api_key_id: caller.keyId,
-    request_id: "r",
-    operation: "chat",
-    model: "m",
-    provider: "p",
-    outcome: "completed",
-    streamed: false,
-    input_tokens: 1,
-    output_tokens: 1,
-    cached_tokens: null,
-    reasoning_tokens: null,
-    charged_tokens: 2,
-    cost_usd: null,
-    duration_ms: 1,
-  };
   const row: CompletionRow = {
     tenant_id,
     id,
@@ -89,7 +62,9 @@ async function store(
     message(3, "output"),
     message(4, "output"),
   ];
-  await settle(database, randomUUIDv7(), [{ usage, completion: { row, messages }, touchKey: false }]);
+  await settle(database, randomUUIDv7(), [
+    { usage: newUsage(tenant), completion: { row, messages }, touchKey: false },
+  ]);
   return id;
 }
 

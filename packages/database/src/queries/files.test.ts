@@ -1,32 +1,25 @@
 import { createHash, randomUUIDv7 } from "node:crypto";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bySystem } from "../../../../tests/postgres/new-tenant.ts";
-import { recordingLog } from "../../../../tests/postgres/recording-log.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
-import { type Database, openDatabase } from "../database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
+import type { Database } from "../database.ts";
 import { deleteFile, existingFiles, type FileRow, getFile, insertFile, listFiles } from "./files.ts";
 import { createTenant } from "./tenants.ts";
 
-let testDatabase: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 let owner: pg.Client;
 let mine: string;
 let theirs: string;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log: recordingLog().log });
-  owner = new pg.Client({ connectionString: testDatabase.ownerUrl });
-  await owner.connect();
+  opened = await openTestDatabase();
+  ({ database, owner } = opened);
   mine = (await createTenant(database, { name: "Mine" }, bySystem)).id;
   theirs = (await createTenant(database, { name: "Theirs" }, bySystem)).id;
 });
-afterAll(async () => {
-  await owner.end();
-  await database.close();
-  await testDatabase.drop();
-});
+afterAll(() => opened.close());
 
 function insert(tenant_id: string, more: Partial<FileRow> = {}): Promise<FileRow> {
   const file = {

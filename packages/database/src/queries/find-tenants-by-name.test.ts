@@ -1,21 +1,16 @@
-import { createLogging } from "@ectus/core";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
-import { type Database, openDatabase } from "../database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
+import type { Database } from "../database.ts";
 import { findTenantsByName } from "./find-tenants-by-name.ts";
 import { createTenant } from "./tenants.ts";
 
-const log = createLogging({ levels: { default: "silent", modules: {} }, format: "json" }).module("test");
-let postgres: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 beforeAll(async () => {
-  postgres = await createTestDatabase();
-  database = openDatabase({ url: postgres.appUrl, poolSize: 2, log });
+  opened = await openTestDatabase();
+  database = opened.database;
 });
-afterAll(async () => {
-  await database.close();
-  await postgres.drop();
-});
+afterAll(() => opened.close());
 
 test("tenants with exactly this name are found, the oldest first, and never the platform", async () => {
   const actor = { actor: { type: "system" } } as const;

@@ -1,34 +1,27 @@
 import { randomUUIDv7 } from "node:crypto";
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { findBookFaults, newUsage, readBudgets } from "../../../../tests/postgres/account-books.ts";
-import { bySystem, newTenant } from "../../../../tests/postgres/new-tenant.ts";
-import { recordingLog } from "../../../../tests/postgres/recording-log.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
-import { type Database, openDatabase } from "../database.ts";
+import { bySystem, newTenant, type TestTenant } from "../../../../tests/postgres/new-tenant.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
+import type { Database, Query } from "../database.ts";
 import { deleteCompletion, getCompletion } from "./completions.ts";
 import { type Settlement, settle } from "./settle.ts";
 import { leaseTokens, reclaimLeases, renewLeases, returnTokens } from "./token-leases.ts";
 
 const month = `${new Date().toISOString().slice(0, 7)}-01`;
-let testDatabase: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 let owner: pg.Client;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 16, log: recordingLog().log });
-  owner = new pg.Client({ connectionString: testDatabase.ownerUrl });
-  await owner.connect();
+  opened = await openTestDatabase(16);
+  ({ database, owner } = opened);
 });
 afterEach(async () => {
   expect(await findBookFaults(owner)).toEqual([]);
 });
-afterAll(async () => {
-  await owner.end();
-  await database.close();
-  await testDatabase.drop();
-});
+afterAll(() => opened.close());
 
 const lease = (tenantId: string, instanceId: string, need: number, more = {}) =>
   leaseTokens(database, {
@@ -142,73 +135,133 @@ test("the month of a settlement is that of its beginning, in UTC", async () => {
   ]);
 });
 
+const charge = (tenant: TestTenant, charged: number, leasedTokens: number, of = month): Settlement => ({
+  usage: newUsage(tenant, { created_at: `${of.slice(0, 7)}-01T00:00:00.000Z`, charged_tokens: charged }),
+  leasedTokens,
+  touchKey: false,
+});
+
 test("a charge beyond the lease is recorded, and takes from the lease what is there", async () => {
   const tenant = await newTenant(database, { monthly_token_budget: 100 });
   const instanceId = randomUUIDv7();
   await lease(tenant.id, instanceId, 100);
-  await settle(database, instanceId, [
-    { usage: newUsage(tenant, { charged_tokens: 250 }), leasedTokens: 250, touchKey: false },
-  ]);
+  await settle(database, instanceId, [charge(tenant, 250, 250)]);
   expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 250, leased: 0 }]);
   expect(await lease(tenant.id, instanceId, 1)).toMatchObject({ granted: 0, remaining: -150, kept: true });
 });
 
-test("a lease is granted up to the budget, in small blocks near its end, and refused beyond", async () => {
-  const tenant = await newTenant(database, { monthly_token_budget: 1_000 });
-  const [a, b] = [randomUUIDv7(), randomUUIDv7()];
-  expect(await lease(tenant.id, a, 1, { block: 10_000 })).toEqual({
-    granted: 250,
-    remaining: 1_000,
-    kept: false,
-  });
-  expect(await lease(tenant.id, b, 700)).toEqual({ granted: 700, remaining: 750, kept: false });
-  expect(await lease(tenant.id, a, 51, { held: 250 })).toEqual({ granted: 0, remaining: 50, kept: true });
-  expect(await lease(tenant.id, a, 50, { held: 250 })).toEqual({ granted: 50, remaining: 50, kept: true });
-  expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 0, leased: 1_000 }]);
-});
-
-test("what an instance's lease holds beyond what the instance knows goes back with its next lease", async () => {
-  const tenant = await newTenant(database, { monthly_token_budget: 1_000 });
+test("a charge on a lease that was reclaimed is the budget's, and so is one on a lease that never was", async () => {
+  const [reclaimed, never] = [await newTenant(database), await newTenant(database)];
   const instanceId = randomUUIDv7();
-  await lease(tenant.id, instanceId, 600);
-  expect(await lease(tenant.id, instanceId, 900, { held: 100 })).toEqual({
-    granted: 900,
-    remaining: 900,
-    kept: true,
-  });
-  expect(await lease(tenant.id, instanceId, 500, { held: 200 })).toEqual({
-    granted: 500,
-    remaining: 800,
-    kept: true,
-  });
-  expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 0, leased: 700 }]);
-  // Even when the lease itself is refused.
-  await lease(tenant.id, instanceId, 5_000, { held: 10 });
-  expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 0, leased: 10 }]);
+  await lease(reclaimed.id, instanceId, 100, { ttlSeconds: -1 });
+  expect(await reclaimLeases(database)).toBe(100);
+  await settle(database, instanceId, [charge(reclaimed, 30, 30), charge(never, 8, 8)]);
+  expect(await readBudgets(owner, reclaimed.id)).toEqual([{ month, spent: 30, leased: 0 }]);
+  expect(await readBudgets(owner, never.id)).toEqual([{ month, spent: 8, leased: 0 }]);
 });
 
-test("a budget of 0 grants nothing, and none grants everything", async () => {
-  const [none, unlimited] = [
-    await newTenant(database, { monthly_token_budget: 0 }),
-    await newTenant(database),
-  ];
-  expect(await lease(none.id, randomUUIDv7(), 1)).toMatchObject({ granted: 0, remaining: 0 });
-  expect(await lease(unlimited.id, randomUUIDv7(), 5_000_000_000)).toMatchObject({ granted: 5_000_000_000 });
+test("another instance's lease pays for nothing", async () => {
+  const tenant = await newTenant(database);
+  const [mine, theirs] = [randomUUIDv7(), randomUUIDv7()];
+  await lease(tenant.id, theirs, 100);
+  await settle(database, mine, [charge(tenant, 30, 30)]);
+  expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 30, leased: 100 }]);
 });
 
-test("leases that expired are reclaimed, renewed ones are not, and an expired one cannot be renewed", async () => {
-  const tenant = await newTenant(database, { monthly_token_budget: 1_000 });
-  const [gone, alive] = [randomUUIDv7(), randomUUIDv7()];
-  await lease(tenant.id, gone, 300, { ttlSeconds: -1 });
-  await lease(tenant.id, alive, 200, { ttlSeconds: 1 });
-  const renew = (instanceId: string) =>
-    renewLeases(database, { tenantIds: [tenant.id], instanceId, ttlSeconds: 60 });
-  expect(await renew(gone)).toEqual([]);
-  expect(await renew(alive)).toEqual([{ tenantId: tenant.id, month }]);
-  expect(await reclaimLeases(database)).toBe(300);
-  expect(await reclaimLeases(database)).toBe(0);
-  expect(await readBudgets(owner, tenant.id)).toEqual([{ month, spent: 0, leased: 200 }]);
-  expect(await lease(tenant.id, gone, 1, { held: 300 })).toMatchObject({ kept: false });
+test("one batch charges leases that suffice, are too small and are gone, of two months, and what nobody leased", async () => {
+  const [rich, poor, gone, free] = await Promise.all([1, 2, 3, 4].map(() => newTenant(database)));
+  if (!(rich && poor && gone && free)) throw new Error("no tenants");
+  const instanceId = randomUUIDv7();
+  const [january, february] = ["2026-01-01", "2026-02-01"];
+  for (const of of [january, february]) await lease(rich.id, instanceId, 100, { month: of });
+  await lease(poor.id, instanceId, 10, { month: january });
+  await lease(poor.id, instanceId, 100, { month: february });
+  await settle(database, instanceId, [
+    // A part of the second charge was not leased.
+    charge(rich, 40, 40, january),
+    charge(rich, 25, 20, january),
+    charge(rich, 7, 7, february),
+    charge(poor, 6, 6, january),
+    charge(poor, 9, 8, january),
+    charge(poor, 100, 100, february),
+    charge(gone, 5, 3, january),
+    charge(gone, 2, 2, february),
+    charge(free, 11, 0, february),
+  ]);
+  expect(await Promise.all([rich, poor, gone, free].map(({ id }) => readBudgets(owner, id)))).toEqual([
+    [
+      { month: january, spent: 65, leased: 40 },
+      { month: february, spent: 7, leased: 93 },
+    ],
+    [
+      { month: january, spent: 15, leased: 0 },
+      { month: february, spent: 100, leased: 0 },
+    ],
+    [
+      { month: january, spent: 5, leased: 0 },
+      { month: february, spent: 2, leased: 0 },
+    ],
+    [{ month: february, spent: 11, leased: 0 }],
+  ]);
+});
+
+test("nothing of a tenant out of scope is written, in whatever part of a settlement it stands", async () => {
+  const [mine, theirs] = [await newTenant(database), await newTenant(database)];
+  const instanceId = randomUUIDv7();
+  await lease(theirs.id, instanceId, 100);
+  const id = randomUUIDv7();
+  const created_at = new Date().toISOString();
+  const row = { id, created_at, model: "m", metadata: {}, end_user: null, request: {}, response: {} };
+  const message = {
+    completion_id: id,
+    position: 0,
+    direction: "input" as const,
+    role: "user",
+    body: {},
+    finish_reason: null,
+    logprobs: null,
+  };
+  const stored = (of: TestTenant, messagesOf: TestTenant): Settlement => ({
+    ...charge(mine, 1, 0),
+    completion: {
+      row: { ...row, tenant_id: of.id, nul_replaced: false },
+      messages: [{ ...message, tenant_id: messagesOf.id }],
+    },
+  });
+  // As settle sends it, but with one tenant in scope whatever is in it.
+  const scoped: Database = {
+    ...database,
+    run: (query) => database.run({ ...query, values: [`{${mine.id}}`, ...query.values.slice(1)] }),
+  };
+  for (const batch of [
+    [stored(theirs, mine)],
+    [stored(mine, theirs)],
+    [charge(theirs, 1, 0)],
+    [charge(theirs, 1, 1)],
+    [charge(mine, 1, 0), charge(theirs, 0, 0)],
+  ])
+    await expect(settle(scoped, instanceId, batch)).rejects.toThrow("row-level security");
+  const chargeOnly = (query: Query): Query => {
+    const [tenants, instance, requests, , , more] = query.values;
+    const tokens = `{"(${theirs.id},${month},5)"}`;
+    return { ...query, values: [tenants, instance, requests, tokens, "{}", more] };
+  };
+  const charging: Database = { ...database, run: (query) => database.run(chargeOnly(query)) };
+  await expect(settle(charging, instanceId, [charge(mine, 5, 0)])).rejects.toThrow("row-level security");
+  expect(await readBudgets(owner, mine.id)).toEqual([]);
+  expect(await readBudgets(owner, theirs.id)).toEqual([{ month, spent: 0, leased: 100 }]);
+  expect((await owner.query("select from completions where id = $1", [id])).rowCount).toBe(0);
+
+  const touch: Database = {
+    ...database,
+    run: (query) => {
+      const more = JSON.stringify({ keys: [{ tenant_id: theirs.id, id: theirs.caller.keyId }] });
+      return database.run({ ...query, values: [...query.values.slice(0, 5), more] });
+    },
+  };
+  await settle(touch, instanceId, [charge(mine, 5, 0)]);
+  const used = "select last_used_at from api_keys where id = $1";
+  expect((await owner.query(used, [theirs.caller.keyId])).rows).toEqual([{ last_used_at: null }]);
 });
 
 test("leasing, settling, returning, renewing and reclaiming at the same time never deadlocks", async () => {
@@ -242,8 +295,8 @@ test("leasing, settling, returning, renewing and reclaiming at the same time nev
       pick(instances),
       shuffled().flatMap((tenant) =>
         months.map((of) => ({
-          usage: newUsage(tenant, { created_at: `${of}T12:00:00Z`, charged_tokens: 3 }),
-          leasedTokens: 3,
+          usage: newUsage(tenant, { created_at: `${of}T12:00:00Z`, charged_tokens: 300 }),
+          leasedTokens: pick([0, 2, 300]),
           touchKey: true,
         })),
       ),

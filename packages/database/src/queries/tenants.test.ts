@@ -1,9 +1,8 @@
-import pg from "pg";
+import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bySystem } from "../../../../tests/postgres/new-tenant.ts";
-import { recordingLog } from "../../../../tests/postgres/recording-log.ts";
-import { createTestDatabase, type TestDatabase } from "../../../../tests/postgres/test-database.ts";
-import { type Database, openDatabase, platformTenantId } from "../database.ts";
+import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
+import { type Database, platformTenantId } from "../database.ts";
 import { appendAudit } from "./append-audit.ts";
 import { createTenant, getTenant, listTenants, updateTenant } from "./tenants.ts";
 
@@ -12,21 +11,15 @@ const byOperator = {
   actor: { type: "operator", id: "018f0000-0000-7000-8000-00000000000a" },
   requestId: "req-1",
 } as const;
-let testDatabase: TestDatabase;
+let opened: OpenTestDatabase;
 let database: Database;
 let owner: pg.Client;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log: recordingLog().log });
-  owner = new pg.Client({ connectionString: testDatabase.ownerUrl });
-  await owner.connect();
+  opened = await openTestDatabase();
+  ({ database, owner } = opened);
 });
-afterAll(async () => {
-  await owner.end();
-  await database.close();
-  await testDatabase.drop();
-});
+afterAll(() => opened.close());
 
 async function audited(target: string) {
   const { rows } = await owner.query(

@@ -1,6 +1,5 @@
 // Leases of a tenant's monthly tokens: an instance takes a block, spends from it without asking, and gives back the
 // rest. The functions behind are in migrations/0002_settlement.sql.
-import { sql } from "kysely";
 import type { Database } from "../database.ts";
 
 /** Whose tokens: those that an instance holds of a tenant's month. */
@@ -89,9 +88,13 @@ export async function reclaimLeases(database: Database): Promise<number> {
 
 /** What a tenant has spent of a month, by usage that is settled. */
 export async function spentTokens(database: Database, tenantId: string, month: string): Promise<number> {
-  return database.inTenant(tenantId, async (tx) => {
-    const { rows } = await sql<{ spent: number }>`
-      select spent from token_spending where tenant_id = ${tenantId} and month = ${month}`.execute(tx);
-    return rows[0]?.spent ?? 0;
-  });
+  const row = await database.inTenant(tenantId, (tx) =>
+    tx
+      .selectFrom("token_spending")
+      .select("spent")
+      .where("tenant_id", "=", tenantId)
+      .where("month", "=", month)
+      .executeTakeFirst(),
+  );
+  return row?.spent ?? 0;
 }

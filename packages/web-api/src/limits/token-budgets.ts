@@ -66,7 +66,7 @@ const unlimited: Reservation = { fromLease: () => 0, end: () => {} };
 
 /** First day of the month in UTC, as `2026-11-01`. */
 export function monthOf(at: Date): string {
-  return `${at.toISOString().slice(0, 7)}-01`;
+  return `${at.getUTCFullYear()}-${String(at.getUTCMonth() + 1).padStart(2, "0")}-01`;
 }
 
 export function createTokenBudgets(options: TokenBudgetsOptions): TokenBudgets {

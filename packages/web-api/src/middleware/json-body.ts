@@ -37,7 +37,7 @@ function parse(text: string): unknown {
   } catch (error) {
     throw invalid(placeOf(errorMessage(error)));
   }
-  const fault = findFault(body);
+  const fault = isContainer(body) ? findFault(body, 1) : undefined;
   if (fault !== undefined) throw invalid(fault);
   return body;
 }
@@ -51,13 +51,14 @@ function placeOf(message: string): string {
   return message.includes("end of JSON") ? "it ends too early" : "it has a character that cannot stand there";
 }
 
-/** What is wrong with a value that JSON can say, found level by level without recursion. */
-function findFault(value: unknown): string | undefined {
-  let level = [value].filter(isContainer);
-  for (let depth = 1; level.length > 0; depth += 1) {
-    if (depth > mostLevels) return `it is nested deeper than ${mostLevels} levels`;
-    if (level.some(changesPrototypes)) return "it has a field that would change prototypes";
-    level = level.flatMap((container) => Object.values(container).filter(isContainer));
+/** What is wrong with a value that JSON can say; it goes down no further than is accepted. */
+function findFault(container: object, level: number): string | undefined {
+  if (level > mostLevels) return `it is nested deeper than ${mostLevels} levels`;
+  if (changesPrototypes(container)) return "it has a field that would change prototypes";
+  for (const member of Array.isArray(container) ? container : Object.values(container)) {
+    if (!isContainer(member)) continue;
+    const fault = findFault(member, level + 1);
+    if (fault !== undefined) return fault;
   }
   return undefined;
 }

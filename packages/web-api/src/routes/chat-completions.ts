@@ -23,7 +23,7 @@ import { checkStorable, completionRecord } from "../completion-record.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
 import { abortedOutcome, endFailedCall, isAborted } from "../failed-call.ts";
 import { loggableError } from "../loggable-error.ts";
-import { newUuid, publicId } from "../public-ids.ts";
+import { publicId } from "../public-ids.ts";
 import { errorAnswers } from "../schemas.ts";
 import { reserveForChat } from "../token-reservation.ts";
 
@@ -41,15 +41,13 @@ interface Call {
   readonly request: ChatRequest;
   readonly model: ModelInfo;
   readonly tenantId: string;
-  /** UUID of the completion. */
-  readonly id: string;
   readonly account: Account;
   readonly signal: AbortSignal;
   readonly correlationId: string;
 }
 
 // What follows the end of an answer is a chunk with its usage and no more.
-const mostHeld = 256;
+const mostHeld = { chunks: 256, characters: 8 * 1024 * 1024 };
 
 export function addChatCompletions(app: App, options: ChatCompletionsOptions): void {
   const { engine, accounting, signals, stallMs, log } = options;
@@ -70,7 +68,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
       const caller = callerOf(request);
       const model = findModel(engine, body.model);
       const responseFormat = checkChatBody(body);
-      if (body.store === true) checkStorable(body);
+      if (body.store === true) checkStorable(body, request.bodyBytes);
       const { tokens, outputTokens } = reserveForChat(body, request.bodyBytes, model);
       const account = await accounting({
         caller,
@@ -89,7 +87,6 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
         ),
         model,
         tenantId: caller.tenantId,
-        id: newUuid(),
         account,
         signal: signals.of(reply),
         correlationId: request.context.correlationId,
@@ -104,7 +101,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
       .chat(call.request, { signal, correlationId })
       .catch((error) => endFailedCall(account, error, signal));
     const { completion, usage } = answer;
-    completion.id = publicId("chatcmpl-", call.id);
+    completion.id = publicId("chatcmpl-", account.id);
     completion.model = body.model;
     await settleWhole(call, answer, usage, () => completion);
     return completion;
@@ -134,11 +131,12 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
   /** Passes chunks on as they come, but holds back the end until it is settled. */
   async function relay(call: Call, answer: ChatStreamResult, events: EventStream): Promise<void> {
     const { body, account, signal } = call;
-    const id = publicId("chatcmpl-", call.id);
+    const id = publicId("chatcmpl-", account.id);
     const accumulator = createChunkAccumulator({ id, model: body.model }, answer.provider);
     const choices = body.n ?? 1;
     const wantsUsage = body.stream_options?.include_usage === true;
     const held: string[] = [];
+    let heldCharacters = 0;
     const finished = new Set<number>();
     let usage: TokenUsage | null = null;
     try {
@@ -150,12 +148,17 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
         for (const choice of chunk.choices) if (choice.finish_reason != null) finished.add(choice.index);
         const data = toEvent(chunk, wantsUsage);
         if (data === undefined) continue;
-        if (finished.size < choices) await events.send(data);
-        else if (held.push(data) > mostHeld) throw endless(answer);
+        if (finished.size < choices) {
+          await events.send(data);
+        } else {
+          heldCharacters += data.length;
+          if (held.push(data) > mostHeld.chunks || heldCharacters > mostHeld.characters)
+            throw endless(answer);
+        }
       }
     } catch (error) {
       const outcome = signal.aborted ? abortedOutcome(signal) : "interrupted";
-      await account.settle({ answeredBy: answer, outcome, usage });
+      await account.settle({ answeredBy: answer, outcome, usage: usage ?? answer.usageSoFar() });
       throw signal.aborted ? signal.reason : error;
     }
     await settleWhole(call, answer, usage, accumulator.completion);
@@ -166,7 +169,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
 
 /** Commits a call that brought its whole answer, and the completion if it is to be stored. */
 async function settleWhole(
-  { body, account, tenantId, id }: Call,
+  { body, account, tenantId }: Call,
   answeredBy: AnsweredBy,
   usage: TokenUsage | null,
   completionOf: () => ChatCompletion,
@@ -180,7 +183,7 @@ async function settleWhole(
     completion = completionRecord({
       provider: answeredBy.provider,
       tenantId,
-      id,
+      id: account.id,
       createdAt: account.startedAt,
       body,
       completion: completionOf(),

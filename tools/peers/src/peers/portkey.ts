@@ -1,5 +1,5 @@
 // Portkey's AI gateway, which bench/gateway.ts measures beside Ectus-R in the same run; from npm.
-import { access, readFile } from "node:fs/promises";
+import { access, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { errorMessage } from "@ectus/core";
 import { runCommand } from "../command.ts";
@@ -8,7 +8,7 @@ import { definePeer, type Inspection } from "../peer.ts";
 const version = "1.15.2";
 const packageName = "@portkey-ai/gateway";
 // Of the time of that version: with newer ones it answers 500 to every stream (its headers are immutable there).
-const pinned = ["hono@4.9.7", "@hono/node-server@1.3.3"];
+const overrides = { hono: "4.9.7", "@hono/node-server": "1.3.3" };
 const installTimeoutMs = 5 * 60_000;
 
 export const portkey = definePeer({
@@ -26,6 +26,7 @@ export const portkey = definePeer({
     kind: "cache",
     async fill(folder, { progress }) {
       progress(`npm install ${packageName}@${version}`);
+      await writeFile(join(folder, "package.json"), JSON.stringify({ private: true, overrides }));
       // Its only install script applies patches that the published package does not have.
       await runCommand(
         "npm",
@@ -37,7 +38,6 @@ export const portkey = definePeer({
           "--no-fund",
           "--ignore-scripts",
           `${packageName}@${version}`,
-          ...pinned,
         ],
         // In a folder of its own, or npm takes the checkout's settings.
         { timeoutMs: installTimeoutMs, cwd: folder },

@@ -3,7 +3,7 @@ import { EctusError } from "@ectus/core";
 import { expect, test } from "vitest";
 import { createCalls } from "./call.ts";
 import { toStream } from "./chat-answer.ts";
-import type { GenerationEnd } from "./generation.ts";
+import { type GenerationEnd, noTokens } from "./generation.ts";
 
 async function* answer(): AsyncGenerator<string, GenerationEnd, undefined> {
   yield "a";
@@ -20,7 +20,7 @@ test("an abort between the first piece and the stream gives the sequence back", 
   const release = () => {
     released = true;
   };
-  const stream = toStream({ model: "m", pieces, first, call, release }, "p", 1_000);
+  const stream = toStream({ model: "m", pieces, first, counts: noTokens(), call, release }, "p", 1_000);
   await expect.poll(() => released).toBe(true);
   await expect(stream[Symbol.asyncIterator]().next()).rejects.toBeInstanceOf(EctusError);
 });

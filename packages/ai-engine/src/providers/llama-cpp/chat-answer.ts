@@ -2,14 +2,17 @@
 import { randomUUID } from "node:crypto";
 import { EctusError } from "@ectus/core";
 import type { ChatCompletion, ChatCompletionChunk, CompletionUsage } from "../../chat.ts";
+import type { ProviderStream } from "../../provider.ts";
 import type { Call } from "./call.ts";
-import type { GenerationEnd } from "./generation.ts";
+import { type GenerationEnd, noTokens, type TokenCounts } from "./generation.ts";
 
 export interface StartedChat {
   readonly model: string;
   readonly pieces: AsyncGenerator<string, GenerationEnd, undefined>;
   /** What the first pull of `pieces` gave: a failure before it can still be answered by another provider. */
   readonly first: IteratorResult<string, GenerationEnd>;
+  /** What it has used so far. */
+  readonly counts: Readonly<TokenCounts>;
   readonly call: Call;
   /** Gives the sequence back; further calls do nothing. */
   readonly release: () => void;
@@ -45,12 +48,8 @@ export async function toCompletion({ model, pieces, first, release }: StartedCha
  * The answer as a stream. The sequence comes back when the stream ends, when its reader returns it or pauses longer
  * than `readerTimeoutMs`, and when the call is aborted, read or not.
  */
-export function toStream(
-  started: StartedChat,
-  provider: string,
-  readerTimeoutMs: number,
-): AsyncIterable<ChatCompletionChunk> {
-  const { call, pieces, release } = started;
+export function toStream(started: StartedChat, provider: string, readerTimeoutMs: number): ProviderStream {
+  const { call, counts, pieces, release } = started;
   const chunks = chunksOf(started);
   let running = false;
   let pause: NodeJS.Timeout | undefined;
@@ -72,8 +71,9 @@ export function toStream(
   if (call.signal.aborted) onAbort();
   else waitForReader();
 
-  const iterator: AsyncIterableIterator<ChatCompletionChunk> = {
+  const iterator: ProviderStream & AsyncIterableIterator<ChatCompletionChunk> = {
     [Symbol.asyncIterator]: () => iterator,
+    usageSoFar: () => toUsage(counts),
     async next() {
       clearTimeout(pause);
       running = true;
@@ -118,16 +118,17 @@ const completionHead = (model: string) => ({
   model,
 });
 
-const toUsage = (end: GenerationEnd): CompletionUsage => ({
-  prompt_tokens: end.promptTokens,
-  completion_tokens: end.completionTokens,
-  total_tokens: end.promptTokens + end.completionTokens,
-  prompt_tokens_details: { cached_tokens: end.cachedTokens },
+/** OpenAI's form of the counts. */
+export const toUsage = (counts: Readonly<TokenCounts>): CompletionUsage => ({
+  prompt_tokens: counts.promptTokens,
+  completion_tokens: counts.completionTokens,
+  total_tokens: counts.promptTokens + counts.completionTokens,
+  prompt_tokens_details: { cached_tokens: counts.cachedTokens },
   completion_tokens_details: { reasoning_tokens: 0 },
 });
 
 // What `return()` of a generator wants as its value; nobody reads it.
-const noEnd: GenerationEnd = { finishReason: "stop", promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
+const noEnd: GenerationEnd = { finishReason: "stop", ...noTokens() };
 
 /** Ends a generation; one that fails at that is at its end, too. */
 async function endPieces(pieces: StartedChat["pieces"]): Promise<void> {

@@ -2,7 +2,7 @@
 import type { LlamaContextSequence, LlamaModel, Token } from "node-llama-cpp";
 import { describe, expect, test } from "vitest";
 import { readChatSettings } from "./chat-settings.ts";
-import { type GenerationEnd, type GenerationOptions, generateText } from "./generation.ts";
+import { type GenerationEnd, type GenerationOptions, generateText, noTokens } from "./generation.ts";
 
 const endToken = 0 as Token;
 const tokensOf = (text: string) => [...text].map((letter) => letter.codePointAt(0) as Token);
@@ -57,6 +57,7 @@ function play(answer: Iterable<Token>, contextSize = 1000) {
         settings: readChatSettings({ model: "m", messages: [], ...request }),
         grammar: undefined,
         reuse: false,
+        counts: noTokens(),
         signal: new AbortController().signal,
         ...more,
       }),
@@ -119,28 +120,32 @@ describe("generateText", () => {
     expect(played.asked()).toBe(3);
   });
 
-  test("an abort ends it within one token, with the signal's reason", async () => {
+  test("an abort ends it within one token, with the signal's reason and an exact count", async () => {
     const played = play(tokensOf("abcdef"));
     const controller = new AbortController();
-    const pieces = played.start({}, { signal: controller.signal });
+    const counts = noTokens();
+    const pieces = played.start({}, { counts, signal: controller.signal });
     await pieces.next();
     const reason = new Error("gone");
     controller.abort(reason);
     await expect(pieces.next()).rejects.toBe(reason);
+    expect(counts).toEqual({ promptTokens: 6, cachedTokens: 0, completionTokens: 1 });
     expect(played.asked()).toBe(1);
     expect(played.returned()).toBe(1);
   });
 
-  test("a token that was on its way when the abort came is not given on", async () => {
+  test("a token that was on its way when the abort came is counted, but not given on", async () => {
     const controller = new AbortController();
     function* answer() {
       yield* tokensOf("a");
       controller.abort(new Error("gone"));
       yield* tokensOf("b");
     }
-    const pieces = play(answer()).start({}, { signal: controller.signal });
+    const counts = noTokens();
+    const pieces = play(answer()).start({}, { counts, signal: controller.signal });
     expect((await pieces.next()).value).toBe("a");
     await expect(pieces.next()).rejects.toThrow("gone");
+    expect(counts.completionTokens).toBe(2);
   });
 
   test("a long prompt is evaluated in pieces, between which an abort is seen", async () => {

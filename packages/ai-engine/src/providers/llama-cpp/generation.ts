@@ -13,19 +13,26 @@ export interface GenerationOptions {
   readonly grammar: LlamaGrammarEvaluationState | undefined;
   /** Whether what the sequence holds from before may stand for the beginning of this prompt. */
   readonly reuse: boolean;
+  readonly counts: TokenCounts;
   /** Aborted with the error to throw. */
   readonly signal: AbortSignal;
 }
 
-/** How a generation ended; the counts are those of the model's tokenizer. */
-export interface GenerationEnd {
-  readonly finishReason: "stop" | "length";
-  /** Tokens of the prompt, the template's included. */
-  readonly promptTokens: number;
+/** Tokens by the model's tokenizer, kept up to date while it works, so that they are right however it ends. */
+export interface TokenCounts {
+  /** Tokens of the prompt, the template's included; 0 until its evaluation begins. */
+  promptTokens: number;
   /** Tokens of the prompt that were in the sequence already. */
-  readonly cachedTokens: number;
+  cachedTokens: number;
   /** Tokens that the model chose, the one that ends its turn included. */
-  readonly completionTokens: number;
+  completionTokens: number;
+}
+
+export const noTokens = (): TokenCounts => ({ promptTokens: 0, cachedTokens: 0, completionTokens: 0 });
+
+/** How a generation ended. */
+export interface GenerationEnd extends Readonly<TokenCounts> {
+  readonly finishReason: "stop" | "length";
 }
 
 // Prompt tokens that are evaluated between two looks at the signal: about a quarter of a second on two cores.
@@ -54,19 +61,14 @@ export function answerRoom(sequence: LlamaContextSequence, promptTokens: number)
 export async function* generateText(
   options: GenerationOptions,
 ): AsyncGenerator<string, GenerationEnd, undefined> {
-  const { model, sequence, settings, signal } = options;
+  const { model, sequence, settings, counts, signal } = options;
   const prompt = [...options.prompt];
   const limit = Math.min(settings.maxTokens ?? Number.POSITIVE_INFINITY, answerRoom(sequence, prompt.length));
   const text = createTokenText((tokens, before) => model.detokenize(tokens, false, before));
   const stop = createStopFilter(settings.stops);
   const generated: Token[] = [];
-  const cachedTokens = await loadPrompt(options, prompt);
-  const end = (finishReason: GenerationEnd["finishReason"]): GenerationEnd => ({
-    finishReason,
-    promptTokens: prompt.length,
-    cachedTokens,
-    completionTokens: generated.length,
-  });
+  await loadPrompt(options, prompt);
+  const end = (finishReason: GenerationEnd["finishReason"]): GenerationEnd => ({ finishReason, ...counts });
 
   const tokens = sequence.evaluate(prompt.slice(sequence.nextTokenIndex), {
     temperature: settings.temperature,
@@ -89,6 +91,7 @@ export async function* generateText(
   });
   try {
     for await (const token of tokens) {
+      counts.completionTokens += 1;
       signal.throwIfAborted();
       generated.push(token);
       if (model.isEogToken(token)) {
@@ -112,18 +115,18 @@ export async function* generateText(
   return end(stopped ? "stop" : "length");
 }
 
-/** Evaluates all of the prompt but its end; returns how many of its tokens were there already. */
-async function loadPrompt(options: GenerationOptions, prompt: Token[]): Promise<number> {
-  const { sequence, signal } = options;
+/** Evaluates all of the prompt but its end. */
+async function loadPrompt(options: GenerationOptions, prompt: Token[]): Promise<void> {
+  const { sequence, counts, signal } = options;
   signal.throwIfAborted();
+  counts.promptTokens = prompt.length;
   if (options.reuse) await sequence.adaptStateToTokens(prompt.slice(0, -1), false);
   else await sequence.clearHistory();
-  const cachedTokens = sequence.nextTokenIndex;
+  counts.cachedTokens = sequence.nextTokenIndex;
   while (prompt.length - sequence.nextTokenIndex > promptPieceTokens) {
     signal.throwIfAborted();
     const from = sequence.nextTokenIndex;
     await sequence.evaluateWithoutGeneratingNewTokens(prompt.slice(from, from + promptPieceTokens));
   }
   signal.throwIfAborted();
-  return cachedTokens;
 }

@@ -180,6 +180,23 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect(await ask(2)).not.toBe(await ask(0));
     });
 
+    test("a client that leaves before the whole answer is told to have used what was used by then", async () => {
+      const controller = new AbortController();
+      const whole = failure(
+        provider.chat(chat("Tell a long story", { max_tokens: 400 }), { signal: controller.signal }),
+      );
+      // A second chat runs beside it: when that has ended, the first one has begun and not ended.
+      const { usage } = await provider.chat(chat("Tell a long story", { max_tokens: 8 }), { signal: never });
+      controller.abort();
+      const { code, details } = await whole;
+      expect(code).toBe("client_closed_request");
+      expect(details.usage).toMatchObject({ prompt_tokens: usage?.prompt_tokens });
+      const { completion_tokens } = details.usage as { completion_tokens: number };
+      expect(completion_tokens).toBeGreaterThan(0);
+      expect(completion_tokens).toBeLessThan(400);
+      await idle();
+    });
+
     test("a prompt longer than the context is refused with both numbers", async () => {
       const error = await failure(provider.chat(chat("word ".repeat(600)), { signal: never }));
       expect(error.code).toBe("context_length_exceeded");
@@ -268,6 +285,12 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect((await pulled).code).toBe("client_closed_request");
       expect((await failure(iterator.next())).code).toBe("client_closed_request");
       await idle();
+      // The role, two pieces, and a third one that was on its way; a piece may be of several tokens.
+      const { prompt_tokens, completion_tokens } = stream.usageSoFar?.() ?? {};
+      const { usage } = await provider.chat(chat("Tell a long story", { max_tokens: 1 }), { signal: never });
+      expect(prompt_tokens).toBe(usage?.prompt_tokens);
+      expect(completion_tokens).toBeGreaterThanOrEqual(2);
+      expect(completion_tokens).toBeLessThan(20);
     });
 
     test("a client that leaves before it reads leaves nothing behind", async () => {
@@ -323,7 +346,10 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect(refused.code).toBe("overloaded");
       expect(refused.details.retryAfterSeconds).toBeGreaterThanOrEqual(1);
       two.abort();
-      expect((await waiting).code).toBe("client_closed_request");
+      expect(await waiting).toMatchObject({
+        code: "client_closed_request",
+        details: { usage: { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 } },
+      });
       const next = small.chat(chat("Hi", { max_tokens: 2 }), { signal: never });
       await collect(running);
       expect((await next).usage?.completion_tokens).toBe(2);

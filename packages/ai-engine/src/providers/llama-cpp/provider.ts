@@ -4,10 +4,10 @@ import { EctusError, type Logger } from "@ectus/core";
 import type { ChatRequest } from "../../chat.ts";
 import type { CallOptions, Provider } from "../../provider.ts";
 import { createCalls, untilAborted } from "./call.ts";
-import { type StartedChat, toCompletion, toStream } from "./chat-answer.ts";
+import { type StartedChat, toCompletion, toStream, toUsage } from "./chat-answer.ts";
 import { readChatSettings } from "./chat-settings.ts";
 import { embedInputs } from "./embeddings.ts";
-import { answerRoom, generateText } from "./generation.ts";
+import { answerRoom, generateText, noTokens, type TokenCounts } from "./generation.ts";
 import { disposeLibrary, type LoadedLibrary, loadLibrary } from "./library.ts";
 import { loadModel } from "./loaded-model.ts";
 import { chooseSlot, createModelRuntime, type ModelRuntime, type Slot } from "./model-runtime.ts";
@@ -105,6 +105,7 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     const runtime = runtimeOf(request.model);
     const settings = readChatSettings(request);
     const call = calls.open(signal);
+    const counts = noTokens();
     let lease: Lease<Slot> | undefined;
     let ended = false;
     const release = () => {
@@ -141,20 +142,26 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
         settings,
         grammar,
         reuse,
+        counts,
         signal: call.signal,
       });
       const first = await pieces.next();
-      return { model: request.model, pieces, first, call, release };
+      return { model: request.model, pieces, first, counts, call, release };
     } catch (error) {
       release();
-      throw error;
+      throw withUsage(error, counts);
     }
   }
 
   const provider: LlamaCppProvider = {
     name: options.name,
 
-    chat: async (request, callOptions) => toCompletion(await startChat(request, callOptions)),
+    async chat(request, callOptions) {
+      const started = await startChat(request, callOptions);
+      return await toCompletion(started).catch((error: unknown) => {
+        throw withUsage(error, started.counts);
+      });
+    },
 
     async streamChat(request, callOptions) {
       const started = await startChat(request, callOptions);
@@ -211,4 +218,11 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     });
   }
   return provider;
+}
+
+/** What a client that leaves has caused is known here, so that it pays that and no more. */
+function withUsage(error: unknown, counts: Readonly<TokenCounts>): unknown {
+  return error instanceof EctusError && error.code === "client_closed_request"
+    ? new EctusError("client_closed_request", { usage: toUsage(counts) }, { cause: error })
+    : error;
 }

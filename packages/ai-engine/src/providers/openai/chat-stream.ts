@@ -235,7 +235,7 @@ export class ChatStream implements ByteSink, AsyncIterableIterator<ChatCompletio
       if (typeof choice !== "object" || choice === null)
         return this.#interrupted("it sent a chunk with a choice that is no object");
       const { index = 0, finish_reason } = choice;
-      if (!(index >= 0 && index < maxChoices))
+      if (!(Number.isInteger(index) && index >= 0 && index < maxChoices))
         return this.#interrupted("it sent a chunk with an unusable index");
       if (finish_reason != null) this.#finished[index] = true;
       else this.#finished[index] ??= false;

@@ -348,6 +348,11 @@ describe("a stream", () => {
     ["with a chunk that is not JSON", { raw: 'data: {"choices": [}\n\n' }, "not valid JSON"],
     ["with a chunk without choices", { raw: 'data: {"id":"x"}\n\n' }, "without choices"],
     ["with a choice that is no object", { raw: 'data: {"choices":[null]}\n\n' }, "no object"],
+    [
+      "with an index that is no whole number",
+      { raw: 'data: {"choices":[{"index":0.5}]}\n\n' },
+      "unusable index",
+    ],
     ["with an index past all bounds", { raw: 'data: {"choices":[{"index":4e9}]}\n\n' }, "unusable index"],
     ["with an error event", { errorEvent: { as: "event", message: "out of memory" } }, "out of memory"],
     ["with an error object", { errorEvent: { as: "data", message: "out of memory" } }, "out of memory"],

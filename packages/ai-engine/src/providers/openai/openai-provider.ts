@@ -1,12 +1,13 @@
 // Any upstream that speaks OpenAI's HTTP API: OpenAI itself, vLLM, Ollama, LiteLLM and others.
 import { EctusError, type Logger } from "@ectus/core";
 import { Pool } from "undici";
-import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "../../chat.ts";
+import type { ChatCompletion, ChatCompletionChunk } from "../../chat.ts";
 import type { EmbeddingsResponse } from "../../embeddings.ts";
 import type { CallOptions, Provider } from "../../provider.ts";
 import { ChatStream } from "./chat-stream.ts";
 import { ConnectionFailure, exchange, type Flow } from "./exchange.ts";
 import { answerFailure, createMask, upstreamMessage } from "./failures.ts";
+import { createRequestBodies } from "./request-body.ts";
 import { type Attempt, type RetryPolicy, withRetries } from "./retry.ts";
 
 /** Embeddings of 2,048 inputs with 3,072 numbers each take about 140 MB as text. */
@@ -42,9 +43,6 @@ export interface OpenAiProviderOptions {
 /**
  * A provider over HTTP with kept-alive connections. How many calls run at a time is bounded by the engine, so the
  * pool makes a connection for each that runs.
- *
- * `store` and `metadata` are kept by this platform and not sent on, so that no upstream keeps what a tenant asked
- * this platform to keep.
  */
 export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const { name, timeoutMs, streamIdleTimeoutMs, log, now = Date.now, random = Math.random } = options;
@@ -60,6 +58,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     keepAliveTimeout: keepAliveMs,
     connect: { timeout: Math.min(connectTimeoutMs, timeoutMs) },
   });
+  const bodies = createRequestBodies(url.hostname);
   const baseHeaders = requestHeaders(options);
   const mask = createMask([options.apiKey ?? "", ...Object.values(options.headers ?? {})]);
   const policy: RetryPolicy = {
@@ -141,10 +140,10 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   return {
     name,
     chat(request, call) {
-      return callJson(chatPath, plainBody(request), call, isChatCompletion, "chat completion");
+      return callJson(chatPath, bodies.plain(request), call, isChatCompletion, "chat completion");
     },
     async streamChat(request, call) {
-      const body = JSON.stringify(streamBody(request));
+      const body = JSON.stringify(bodies.stream(request));
       let stream: ChatStream | undefined;
       const openSink = (flow: Flow): ChatStream => {
         stream = new ChatStream({ provider: name, choices: request.n ?? 1, flow, mask });
@@ -165,21 +164,6 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     async close() {
       await pool.destroy();
     },
-  };
-}
-
-function plainBody(request: ChatRequest): object {
-  return { ...request, stream: undefined, stream_options: undefined, store: undefined, metadata: undefined };
-}
-
-// Usage is always asked for, since the platform bills by it; web-api hides it from a client that did not ask.
-function streamBody(request: ChatRequest): object {
-  return {
-    ...request,
-    stream: true,
-    stream_options: { ...request.stream_options, include_usage: true },
-    store: undefined,
-    metadata: undefined,
   };
 }
 

@@ -1,6 +1,6 @@
 // Trying a call again: only as long as its caller has got nothing, bounded in count and in time.
 import { setTimeout as wait } from "node:timers/promises";
-import { EctusError } from "@ectus/core";
+import type { EctusError } from "@ectus/core";
 
 const firstDelayMs = 100;
 const maxDelayMs = 2000;
@@ -44,7 +44,8 @@ export async function withRetries<T>(
     try {
       await wait(delayMs, undefined, { signal });
     } catch {
-      throw new EctusError("client_closed_request");
+      // Nothing runs for the client that left: what it is told of is the failure that was there before.
+      throw error;
     }
   }
 }
