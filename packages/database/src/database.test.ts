@@ -171,6 +171,16 @@ test("a connection that falls silent is given up and another one made", async ()
   await database.ping();
 });
 
+test("ping tells soon that a connection has fallen silent", async () => {
+  proxy = await startStallingProxy(testDatabase.appUrl);
+  const database = open({ url: proxy.through(testDatabase.appUrl), connectTimeoutMs: 200 });
+  await database.ping();
+  proxy.stall();
+  const startedAt = performance.now();
+  await expect(database.ping()).rejects.toMatchObject({ code: "database_unavailable" });
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+});
+
 test("options in the URL do not take the place of the application's role", async () => {
   const url = new URL(testDatabase.ownerUrl);
   url.searchParams.set("options", "-c geqo=off");

@@ -46,7 +46,7 @@ export interface DatabaseOptions {
   readonly url: string;
   readonly poolSize: number;
   readonly log: Logger;
-  /** How long a query waits for a free connection, and a connection for the server; 5,000 by default. */
+  /** How long a query waits for a free connection, and a connection or a ping for the server; 5,000 by default. */
   readonly connectTimeoutMs?: number;
   /** When the server ends a statement; 30,000 by default. */
   readonly statementTimeoutMs?: number;
@@ -190,7 +190,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     listen: (options) => listen({ ...options, connect: () => new pg.Client(clientOptions) }),
     ping: async () => {
-      await run({ name: "ping", text: "select 1", values: [], operation: "ping" });
+      const timeoutMs = connectionTimeoutMillis;
+      await run({ name: "ping", text: "select 1", values: [], operation: "ping", timeoutMs });
     },
     get pool() {
       return { size: poolSize, total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount };
