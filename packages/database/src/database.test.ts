@@ -211,6 +211,16 @@ test("a session that runs as another role is refused", async () => {
   }
 });
 
+test("when close resolves, its sockets are closed: a server that stops next has none to cut off", async () => {
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length;
+  const before = sockets();
+  const database = openDatabase({ url: testDatabase.appUrl, poolSize: 5, log });
+  await Promise.all(Array.from({ length: 5 }, () => database.ping()));
+  expect(sockets()).toBe(before + 5);
+  await database.close();
+  expect(sockets()).toBe(before);
+});
+
 test("close ends every connection, and queries after it are database_unavailable", async () => {
   const database = openDatabase({ url: testDatabase.appUrl, poolSize: 2, log });
   const pid = await backendPid(database);

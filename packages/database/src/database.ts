@@ -1,5 +1,6 @@
 // The application's access to PostgreSQL: a pool of connections in the role ectus_app, one place that every query
 // passes, and transactions that see the tenants in scope and nothing else.
+import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger } from "@ectus/core";
 import { Kysely, PostgresDialect, type PostgresPoolClient, sql, type Transaction } from "kysely";
 import pg from "pg";
@@ -57,6 +58,9 @@ const defaultStatementTimeoutMs = 30_000;
 // The server ends a statement by itself; this is for a connection that is silent.
 const silenceMs = 5_000;
 
+// A connection that is silent does not hold up the end.
+const closeWaitMs = 1_000;
+
 const int8Oid = 20;
 const dateOid = 1082;
 
@@ -101,7 +105,22 @@ export function openDatabase(options: DatabaseOptions): Database {
     idleTimeoutMillis: 60_000,
     onConnect: checkRole,
   });
-  pool.on("error", (error) => log.warn({ err: error }, "idle database connection lost"));
+  let closing = false;
+  pool.on("error", (error) => {
+    if (!closing) log.warn({ err: error }, "idle database connection lost");
+  });
+  // The pool's end does not wait for the ends of its connections. Those that were still open would be cut off by a
+  // server that is stopped right after.
+  const ends = new Set<Promise<void>>();
+  pool.on("connect", (client) => {
+    const end = new Promise<void>((resolve) => {
+      client.once("end", () => {
+        ends.delete(end);
+        resolve();
+      });
+    });
+    ends.add(end);
+  });
   // While a connection is in use its pool does not listen. That it broke between two queries of a transaction is told
   // by the second one, and must not end the process.
   pool.on("connect", (client) => client.on("error", () => {}));
@@ -196,8 +215,17 @@ export function openDatabase(options: DatabaseOptions): Database {
     get pool() {
       return { size: poolSize, total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount };
     },
-    // Kysely would end the pool only if it was used.
-    close: () => pool.end(),
+    async close() {
+      closing = true;
+      // Kysely would end the pool only if it was used.
+      await pool.end();
+      const timeUp = new AbortController();
+      await Promise.race([
+        Promise.allSettled(ends),
+        delay(closeWaitMs, undefined, { signal: timeUp.signal }).catch(() => {}),
+      ]);
+      timeUp.abort();
+    },
   };
 }
 

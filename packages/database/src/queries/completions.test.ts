@@ -95,7 +95,7 @@ test("completions are listed by age, page by page, by model and by metadata", as
     await store(tenant, { metadata: { team: "b" } }),
   ];
   const list = async (page: Partial<CompletionPage>) =>
-    (await listCompletions(database, tenant.id, { limit: 10, order: "asc", ...page })).map(
+    (await listCompletions(database, tenant.id, { limit: 10, order: "asc", ...page })).completions.map(
       ({ completion, outputs }) => {
         expect(outputs).toHaveLength(2);
         return completion.id;
@@ -109,6 +109,27 @@ test("completions are listed by age, page by page, by model and by metadata", as
   expect(await list({ metadata: { team: "a" } })).toEqual([ids[0], ids[1]]);
   expect(await list({ metadata: { team: "a", env: "test" } })).toEqual([ids[0]]);
   expect(await list({ model: "none" })).toEqual([]);
+});
+
+test("a page of large completions is shorter, so that it fits into memory, and says that more follow", async () => {
+  const tenant = await newTenant(database);
+  const large = { request: { padding: "x".repeat(12 * 1024 * 1024) } };
+  const ids: string[] = [];
+  for (const more of [large, large, large, {}]) ids.push(await store(tenant, more));
+  const page = async (limit: number, after?: string) => {
+    const { completions, hasMore } = await listCompletions(database, tenant.id, {
+      limit,
+      order: "asc",
+      ...(after === undefined ? {} : { after }),
+    });
+    return { ids: completions.map(({ completion }) => completion.id), hasMore };
+  };
+  expect(await page(10)).toEqual({ ids: ids.slice(0, 2), hasMore: true });
+  expect(await page(10, ids[1])).toEqual({ ids: ids.slice(2), hasMore: false });
+  expect(await page(1)).toEqual({ ids: ids.slice(0, 1), hasMore: true });
+  expect(await page(10, ids[3])).toEqual({ ids: [], hasMore: false });
+  const huge = await store(tenant, { request: { padding: "x".repeat(40 * 1024 * 1024) } });
+  expect(await page(10, ids[3])).toEqual({ ids: [huge], hasMore: false });
 });
 
 test("metadata is replaced as a whole", async () => {

@@ -1,6 +1,6 @@
 // A tenant's stored chat completions and their messages.
 import { EctusError } from "@ectus/core";
-import type { Selectable } from "kysely";
+import { type Selectable, sql } from "kysely";
 import type { Database, TenantTransaction } from "../database.ts";
 import type { Completions, Messages } from "../schema.ts";
 import { appendAudit } from "./append-audit.ts";
@@ -23,21 +23,58 @@ export interface CompletionPage {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
+/** A page has at least one completion and then as many as fit into this. */
+const mostPageBytes = 32 * 1024 * 1024;
+
+/** A page of completions, shorter than its limit where they are large, and whether more follow. */
 export function listCompletions(
   database: Database,
   tenantId: string,
   page: CompletionPage,
-): Promise<StoredCompletion[]> {
+): Promise<{ readonly completions: readonly StoredCompletion[]; readonly hasMore: boolean }> {
   return database.inTenant(tenantId, async (tx) => {
-    let query = tx.selectFrom("completions").selectAll().where("tenant_id", "=", tenantId);
+    let query = tx.selectFrom("completions").where("tenant_id", "=", tenantId);
     if (page.model !== undefined) query = query.where("model", "=", page.model);
     if (page.metadata !== undefined) query = query.where("metadata", "@>", JSON.stringify(page.metadata));
     if (page.after !== undefined) query = query.where("id", page.order === "asc" ? ">" : "<", page.after);
-    const completions = await query.orderBy("id", page.order).limit(page.limit).execute();
-    const outputs = await outputsOf(tx, tenantId, completions);
-    return completions.map((completion) => ({ completion, outputs: outputs.get(completion.id) ?? [] }));
+    const found = await query
+      .select(["id", bytesOfCompletion.as("bytes")])
+      .orderBy("id", page.order)
+      .limit(page.limit + 1)
+      .execute();
+    let bytes = 0;
+    const fit = found.slice(0, page.limit).findIndex((row) => {
+      bytes += row.bytes;
+      return bytes > mostPageBytes;
+    });
+    const shown = fit === -1 ? Math.min(found.length, page.limit) : Math.max(fit, 1);
+    const hasMore = found.length > shown;
+    if (shown === 0) return { completions: [], hasMore };
+    const rows = await tx
+      .selectFrom("completions")
+      .selectAll()
+      .where("tenant_id", "=", tenantId)
+      .where(
+        "id",
+        "in",
+        found.slice(0, shown).map(({ id }) => id),
+      )
+      .orderBy("id", page.order)
+      .execute();
+    const outputs = await outputsOf(tx, tenantId, rows);
+    return {
+      completions: rows.map((completion) => ({ completion, outputs: outputs.get(completion.id) ?? [] })),
+      hasMore,
+    };
   });
 }
+
+// What a listed completion takes in memory, about: the text of its JSON.
+const bytesOfCompletion = sql<number>`(
+  octet_length(request::text) + octet_length(response::text) + coalesce((
+    select sum(octet_length(body::text) + coalesce(octet_length(logprobs::text), 0)) from messages
+    where messages.tenant_id = completions.tenant_id and completion_id = completions.id and direction = 'output'
+  ), 0))::bigint`;
 
 /** @throws EctusError `not_found` */
 export function getCompletion(database: Database, tenantId: string, id: string): Promise<StoredCompletion> {

@@ -51,14 +51,14 @@ export function addStoredCompletions(app: App, database: Database): void {
     async (request) => {
       const { limit, order, after, model } = request.query;
       if (model !== undefined) refuseUnstorable(model, "model");
-      const rows = await listCompletions(database, callerOf(request).tenantId, {
-        limit: limit + 1,
+      const { completions, hasMore } = await listCompletions(database, callerOf(request).tenantId, {
+        limit,
         order,
         ...(after === undefined ? {} : { after: uuidOf(after) }),
         ...(model === undefined ? {} : { model }),
         ...metadataFilter(request.query),
       });
-      return toPage(rows.map(toCompletion), limit);
+      return { ...toPage(completions.map(toCompletion), limit), has_more: hasMore };
     },
   );
 

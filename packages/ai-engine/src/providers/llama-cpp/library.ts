@@ -18,6 +18,8 @@ export async function loadLibrary(log: Logger, threads: number): Promise<LoadedL
       gpu: false,
       build: "never",
       skipDownload: true,
+      // What it has to say of a failure is in its error.
+      progressLogs: false,
       maxThreads: threads,
       logLevel: library.LlamaLogLevel.warn,
       logger: (level, message) => logLlamaMessage(log, level, message),

@@ -9,7 +9,7 @@ import { pipeline } from "node:stream/promises";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { createLogging, EctusError } from "@ectus/core";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "../../chat.ts";
 import { createLlamaCppProvider, type LlamaCppOptions, type LlamaCppProvider } from "./index.ts";
 import { defaultThreads } from "./provider.ts";
@@ -386,9 +386,23 @@ describe.skipIf(path === undefined)("createLlamaCppProvider", () => {
       expect(
         (await late.chat(chat("Hi", { max_tokens: 1 }), { signal: never })).usage?.completion_tokens,
       ).toBe(1);
+      await expect
+        .poll(() => lines.some((line) => line.includes("could not be loaded")), { timeout: 5_000 })
+        .toBe(true);
       await late.close();
       await rm(folder, { recursive: true });
-      expect(lines.some((line) => line.includes("could not be loaded"))).toBe(true);
+    });
+
+    test("a load that fails while the process is being stopped is not reported", async () => {
+      vi.useFakeTimers({ toFake: ["setTimeout"] });
+      onTestFinished(() => void vi.useRealTimers());
+      const stopped = createLlamaCppProvider(
+        optionsWith({ models: { m: "/nowhere/of-a-stop.gguf" }, preload: true }),
+      );
+      expect((await failure(stopped.chat(chat("Hi"), { signal: never }))).code).toBe("model_unavailable");
+      await stopped.close();
+      vi.advanceTimersByTime(10_000);
+      expect(lines.join("")).not.toContain("of-a-stop.gguf");
     });
 
     test("a client that leaves while the model loads is let go at once", async () => {

@@ -57,6 +57,8 @@ const defaultQueueTimeoutMs = 60_000;
 const defaultReaderTimeoutMs = 120_000;
 const mostThreads = 8;
 
+const closeFollowsMs = 1_000;
+
 /**
  * llama.cpp's threads spin while they wait for each other, so one that has to share its processor holds up all. Seen on
  * two processors: 100 tokens/s with one thread and 33 with two; beside another busy process, 57 and 4.
@@ -211,10 +213,16 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
 
   if (options.preload) {
     provider.preload().catch((error: unknown) => {
-      options.log.error(
-        { err: error },
-        "the built-in model could not be loaded; it is tried again when it is asked for",
-      );
+      // The library tries itself in a process of its own, which a terminal's Ctrl-C reaches before this provider is
+      // closed: then the failure is part of the stop.
+      const timer = setTimeout(() => {
+        if (closing !== undefined) return;
+        options.log.error(
+          { err: error },
+          "the built-in model could not be loaded; it is tried again when it is asked for",
+        );
+      }, closeFollowsMs);
+      timer.unref();
     });
   }
   return provider;

@@ -159,7 +159,13 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
       return stream as AsyncIterable<ChatCompletionChunk>;
     },
     embed(request, call) {
-      return callJson(embeddingsPath, request, call, isEmbeddingsResponse, "list of embeddings");
+      return callJson(
+        embeddingsPath,
+        bodies.embeddings(request),
+        call,
+        isEmbeddingsResponse,
+        "list of embeddings",
+      );
     },
     async close() {
       await pool.destroy();

@@ -19,6 +19,24 @@ test("what this platform keeps is not sent on, and what it does not know is", ()
   });
 });
 
+test("a tenant cannot choose where an upstream sends a request, or as whom", () => {
+  const { plain, stream, embeddings } = createRequestBodies("127.0.0.1");
+  const led = {
+    ...request,
+    api_base: "http://169.254.169.254/",
+    api_key: "sk-other",
+    extra_headers: { authorization: "Bearer sk-other" },
+    fallbacks: [{ model: "other", api_base: "http://evil.example" }],
+  };
+  expect(sent(plain(led))).toEqual({ model: "m", messages: [], seed: 1 });
+  expect(JSON.stringify(stream(led))).not.toMatch(/evil|other|169/);
+  const { api_base, api_key } = led;
+  expect(sent(embeddings({ model: "m", input: "text", api_base, api_key }))).toEqual({
+    model: "m",
+    input: "text",
+  });
+});
+
 test.each(["api.openai.com", "eu.api.openai.com", "mine.openai.azure.com"])(
   "at %s the bound of an answer has the name that all models there know",
   (hostname) => {
