@@ -76,8 +76,7 @@ export interface Answer {
   readonly json: any;
 }
 
-export interface TestApiOptions
-  extends Partial<Pick<ServerOptions, "maxFileBytes" | "stallMs" | "storage" | "checks">> {
+export interface TestApiOptions extends Partial<Pick<ServerOptions, "maxFileBytes" | "stallMs" | "storage">> {
   /** The application's database URL; a new test database by default. */
   readonly databaseUrl?: string;
   /** The owner's URL of the same. */

@@ -1,3 +1,2 @@
 export type { RouteInfo } from "./route-table.ts";
-export type { ReadyCheck } from "./routes/health.ts";
 export { type Server, type ServerOptions, startServer } from "./server.ts";

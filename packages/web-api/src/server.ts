@@ -31,7 +31,7 @@ import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts"
 import { addChatCompletions } from "./routes/chat-completions.ts";
 import { addEmbeddings } from "./routes/embeddings.ts";
 import { addFiles, defaultMaxFileBytes } from "./routes/files.ts";
-import { addHealth, type ReadyCheck } from "./routes/health.ts";
+import { addHealth } from "./routes/health.ts";
 import { addModels } from "./routes/models.ts";
 import { addStoredCompletions } from "./routes/stored-completions.ts";
 import { addTenants } from "./routes/tenants.ts";
@@ -49,7 +49,6 @@ export interface ServerOptions {
   readonly storage: BlobStorage;
   readonly engine: Engine;
   readonly logging: Logging;
-  readonly checks?: readonly ReadyCheck[];
   /** Bytes that one uploaded file may have; 512 MiB by default, as with OpenAI. */
   readonly maxFileBytes?: number;
   /** How long the client of a stream or of a large answer may take nothing before it is cut; 60,000 by default. */
@@ -171,7 +170,6 @@ async function addParts(
     addHealth(routes, [
       { name: "server", check: async () => refuseWhileStopping(shutdown) },
       { name: "database", check: () => database.ping() },
-      ...(options.checks ?? []),
     ]);
     addModels(routes, engine);
     addChatCompletions(routes, { engine, accounting, signals, stallMs, log });

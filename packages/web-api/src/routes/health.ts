@@ -2,7 +2,7 @@
 import { EctusError } from "@ectus/core";
 import type { App } from "../app.ts";
 
-export interface ReadyCheck {
+interface ReadyCheck {
   readonly name: string;
   /** Resolves when it is well; rejects with the reason. */
   readonly check: () => Promise<void>;
