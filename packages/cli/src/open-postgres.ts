@@ -1,9 +1,11 @@
 // The database of an instance: the one that DATABASE_URL names, or an embedded one in DATA_DIR.
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { type Config, EctusError, errorMessage, type Logger } from "@ectus/core";
 import {
   appRole,
   createLoginRoles,
+  type EmbeddedPostgres,
   findRunningPostgres,
   ownerRole,
   startEmbeddedPostgres,
@@ -27,6 +29,8 @@ export interface Postgres extends PostgresUrls {
 
 const databaseName = "ectus";
 const connectTimeoutMs = 10_000;
+// How long after its connections broke a server's own end may be known.
+const endShowsMs = 500;
 
 /** Folder of the embedded database. */
 export const postgresFolder = (dataDir: string): string => join(dataDir, "postgres");
@@ -67,17 +71,16 @@ export async function openPostgres(options: {
   try {
     await prepare(server.superuserUrl, secrets);
   } catch (error) {
+    const end = await Promise.race([server.exited, delay(endShowsMs)]);
     await server.stop();
-    throw error;
+    throw end === undefined ? error : endedByItself(end);
   }
   const release = await endWithProcess(dataDir);
   let stopping = false;
-  const failed = server.exited.then(({ code, signal: by }): never | Promise<never> => {
+  const failed = server.exited.then((end): never | Promise<never> => {
     release();
     if (stopping) return new Promise<never>(() => {});
-    throw new EctusError("embedded_postgres_failed", {
-      reason: `it ended by itself (${by ?? `exit code ${code}`}). Start again; the data is recovered from its log.`,
-    });
+    throw endedByItself(end);
   });
   failed.catch(() => {});
   return {
@@ -89,6 +92,25 @@ export async function openPostgres(options: {
       release();
     },
   };
+}
+
+function endedByItself({ code, signal }: Awaited<EmbeddedPostgres["exited"]>): EctusError {
+  return new EctusError("embedded_postgres_failed", {
+    reason: `it ended by itself (${signal ?? `exit code ${code}`}). Start again; the data is recovered from its log.`,
+  });
+}
+
+/**
+ * The result of work on a database, or the reason why the database failed meanwhile. A server that ends shows first as a
+ * broken connection, so a failure of the work waits a moment for the better reason.
+ */
+export async function unlessFailed<T>(work: Promise<T>, failed: Promise<never>): Promise<T> {
+  try {
+    return await Promise.race([work, failed]);
+  } catch (error) {
+    await Promise.race([failed, delay(endShowsMs)]);
+    throw error;
+  }
 }
 
 /** Ends PostgreSQL when this process ends without stopping it, as by an exception that nobody caught. */

@@ -12,7 +12,7 @@ import type { InstanceConfig } from "./instance-config.ts";
 import { type InstanceSecrets, loadInstanceSecrets } from "./instance-secrets.ts";
 import { maintenanceJobs } from "./maintenance-jobs.ts";
 import { openEngine, readProviders } from "./open-engine.ts";
-import { configuredUrls, openPostgres, postgresFolder } from "./open-postgres.ts";
+import { configuredUrls, openPostgres, postgresFolder, unlessFailed } from "./open-postgres.ts";
 import { createProgressBar, type ProgressOutput } from "./progress-bar.ts";
 import { portError, tryPort } from "./try-port.ts";
 import { version } from "./version.ts";
@@ -78,7 +78,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   started.defer(() => postgres.stop());
   // Of the database's steps none can be aborted; each is short, and none begins after the start was given up.
   signal.throwIfAborted();
-  await migrate({ url: postgres.ownerUrl, log: logging.module("database") });
+  await unlessFailed(migrate({ url: postgres.ownerUrl, log: logging.module("database") }), postgres.failed);
   signal.throwIfAborted();
   const database = openDatabase({
     url: postgres.url,
@@ -88,11 +88,14 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   started.defer(() => database.close());
   const storage = await openStorage(storageUrl(options.instance));
   const engine = await unlessFailed(openingEngine, postgres.failed);
-  const jobs = await startJobs({
-    database,
-    definitions: maintenanceJobs(database, storage),
-    log: logging.module("jobs"),
-  });
+  const jobs = await unlessFailed(
+    startJobs({
+      database,
+      definitions: maintenanceJobs(database, storage),
+      log: logging.module("jobs"),
+    }),
+    postgres.failed,
+  );
   started.defer(() => jobs.stop());
   signal.throwIfAborted();
   const apiKeySecrets = secretsOf(options.instance, secrets);
@@ -112,7 +115,10 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   let graceMs: number | undefined;
   started.defer(() => server.close(graceMs));
   const url = clientUrl(config.HOST, server.url);
-  const credentials = await ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url });
+  const credentials = await unlessFailed(
+    ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url }),
+    postgres.failed,
+  );
   signal.throwIfAborted();
   log.info({ url, version }, "ready");
 
@@ -167,10 +173,6 @@ async function openDataDir(dataDir: string): Promise<InstanceSecrets> {
       { cause: error },
     );
   }
-}
-
-function unlessFailed<T>(work: Promise<T>, failed: Promise<never>): Promise<T> {
-  return Promise.race([work, failed]);
 }
 
 const everyAddress = new Set(["0.0.0.0", "::", "::0"]);
