@@ -88,6 +88,37 @@ test("settlements that end together share a transaction, at most 256 of them", a
   await settlements.close();
 });
 
+test("a batch has at most four completions to be stored, which may be large", async () => {
+  const first = Promise.withResolvers<void>();
+  const { sizes, database: watched } = watch((batch) => (batch === 1 ? first.promise : Promise.resolve()));
+  const settlements = start({ database: watched });
+  const alone = settle(settlements);
+  const stored = Array.from({ length: 10 }, () => {
+    const usage = newUsage(tenant);
+    settlements.begin();
+    const row = {
+      tenant_id: tenant.id,
+      id: usage.id,
+      created_at: usage.created_at,
+      model: "m",
+      metadata: {},
+      end_user: null,
+      request: {},
+      response: {},
+      nul_replaced: false,
+    };
+    return { id: usage.id, settled: settlements.settle({ usage, completion: { row, messages: [] } }) };
+  });
+  first.resolve();
+  await Promise.all([alone, ...stored].map(({ settled }) => settled));
+  expect(sizes).toEqual([1, 4, 4, 2]);
+  const { rows } = await owner.query("select from completions where id = any ($1)", [
+    stored.map(({ id }) => id),
+  ]);
+  expect(rows).toHaveLength(10);
+  await settlements.close();
+});
+
 test("one that ends alone does not wait for requests that run on", async () => {
   const settlements = start();
   for (let i = 0; i < 1_000; i++) settlements.begin();

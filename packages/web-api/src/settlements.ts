@@ -35,6 +35,8 @@ interface Pending {
 }
 
 const mostPerBatch = 256;
+// A stored completion may take tens of megabytes, and a batch of them is one text here and in PostgreSQL.
+const mostStoredPerBatch = 4;
 // One after the other: two that share tenants wait for each other's locks anyway, and smaller batches cost PostgreSQL
 // a fifth more CPU time a request, a third more where all are one tenant's.
 const mostConcurrentBatches = 1;
@@ -77,8 +79,9 @@ export function createSettlements(options: SettlementsOptions): Settlements {
     clearTimeout(lingering);
     lingering = undefined;
     if (batches >= mostConcurrentBatches || pending.length === 0) return;
-    const batch = pending.slice(0, mostPerBatch);
-    pending = pending.slice(mostPerBatch);
+    const size = nextBatchSize(pending);
+    const batch = pending.slice(0, size);
+    pending = pending.slice(size);
     batches++;
     void commit(batch).finally(() => {
       batches--;
@@ -159,4 +162,13 @@ export function createSettlements(options: SettlementsOptions): Settlements {
       }
     },
   };
+}
+
+function nextBatchSize(pending: readonly Pending[]): number {
+  let stored = 0;
+  const end = pending.findIndex(
+    ({ settlement }, index) =>
+      index === mostPerBatch || (settlement.completion !== undefined && ++stored > mostStoredPerBatch),
+  );
+  return end === -1 ? pending.length : end;
 }
