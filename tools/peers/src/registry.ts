@@ -5,12 +5,14 @@ import { openaiPython } from "./peers/openai-python.ts";
 import { portkey } from "./peers/portkey.ts";
 import { postgresql15 } from "./peers/postgresql-15.ts";
 import { postgresqlClients } from "./peers/postgresql-clients.ts";
+import { prometheus } from "./peers/prometheus.ts";
 
 export const peers = {
   "postgresql-clients": postgresqlClients,
   "postgresql-15": postgresql15,
   model,
   "openai-python": openaiPython,
+  prometheus,
   portkey,
 } as const;
 
