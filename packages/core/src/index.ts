@@ -4,3 +4,4 @@ export { type ErrorCode, type ErrorDetails, type ErrorType, errorCodes } from ".
 export { EctusError, type ErrorBody, errorMessage } from "./errors.ts";
 export * from "./logging.ts";
 export * from "./request-context.ts";
+export { sampledTraceId } from "./traceparent.ts";

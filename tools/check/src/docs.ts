@@ -1,6 +1,7 @@
 // Documents that are made from code, in part or whole: which blocks there are, and whether they are up to date.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { bucketTables, catalogueTables } from "./catalogue-tables.ts";
 import { configTable } from "./config-table.ts";
 import { type ErrorRegistry, errorsTable, listedCodes } from "./errors-table.ts";
 import { type Generators, rewriteBlocks } from "./generated-blocks.ts";
@@ -8,6 +9,8 @@ import { listFiles } from "./source-files.ts";
 
 /** Every block that a document may hold. A new one is a line here. */
 const generators: Generators = {
+  buckets: async () => bucketTables((await import("@ectus/monitoring")).catalogue),
+  catalogue: async () => catalogueTables((await import("@ectus/monitoring")).catalogue),
   config: async () => configTable((await import("@ectus/core")).variables),
   errors: async () => errorsTable((await import("@ectus/core")).errorCodes),
 };

@@ -53,6 +53,18 @@ test.each([
   expect(await checkImports(project.root)).toEqual([]);
 });
 
+test("metrics are made in one place only", async () => {
+  await using project = await createSmallProject();
+  await project.write("packages/metrics/package.json", '{"name":"@ectus/metrics","exports":{".":"./x.ts"}}');
+  await project.write("packages/monitoring/package.json", '{"name":"@ectus/monitoring"}');
+  await project.write("packages/monitoring/src/a.ts", 'import { Counter } from "@ectus/metrics";\n');
+  expect(await checkImports(project.root)).toEqual([]);
+  await project.write("packages/database/src/a.ts", 'import { Counter } from "@ectus/metrics";\n');
+  expect(await checkImports(project.root)).toEqual([
+    expect.stringMatching(/database\/src\/a\.ts:1: .*add the metric to the catalogue/),
+  ]);
+});
+
 test("a package without a place in the layers is named", async () => {
   await using project = await createSmallProject();
   await project.write("packages/extra/package.json", '{"name":"@ectus/extra"}');

@@ -17,6 +17,12 @@ const layers: readonly (readonly string[])[] = [
   ["cli"],
 ];
 
+/**
+ * Packages that only some may import. Instruments are made from the catalogue in @ectus/monitoring alone, so that no
+ * metric has a name or a label that is not in it.
+ */
+const reserved: Readonly<Record<string, readonly string[]>> = { metrics: ["monitoring"] };
+
 /** Packages outside the layers: the console talks HTTP; the server only serves what its build makes. */
 const standalone = ["console"];
 
@@ -78,6 +84,9 @@ function directionFault(file: string, from: string, to: string): string | undefi
   const toLayer = layerOf(to);
   if (isStandalone(from)) return `${from} imports no other package`;
   if (isStandalone(to) || fromLayer === undefined || toLayer === undefined) return undefined;
+  const allowed = reserved[nameOf(to)];
+  if (allowed !== undefined && !allowed.includes(nameOf(from)) && !isTest(file))
+    return `only ${allowed.join(", ")} may import ${to}; add the metric to the catalogue in packages/monitoring and make its instrument with Instruments`;
   if (toLayer < fromLayer) return undefined;
   const below = layers.slice(0, fromLayer).flat();
   return `${from} may import ${below.length === 0 ? "no other package" : `only ${below.join(", ")}`}`;
@@ -91,12 +100,17 @@ function homeOf(path: string): string {
 }
 
 function layerOf(folder: string): number | undefined {
-  const index = layers.findIndex((layer) => layer.includes(folder.slice("packages/".length)));
+  const index = layers.findIndex((layer) => layer.includes(nameOf(folder)));
   return index === -1 ? undefined : index;
 }
 
 function isStandalone(folder: string): boolean {
-  return standalone.includes(folder.slice("packages/".length));
+  return standalone.includes(nameOf(folder));
+}
+
+/** "core" of "packages/core". */
+function nameOf(folder: string): string {
+  return folder.slice("packages/".length);
 }
 
 function isTest(file: string): boolean {
