@@ -33,6 +33,9 @@ test("an empty environment gives the defaults", () => {
     HOST: "0.0.0.0",
     PORT: 8080,
     TRUSTED_PROXIES: [],
+    METRICS_ENABLED: true,
+    METRICS_PORT: 9090,
+    SLOW_QUERY_MS: 500,
     LOG_LEVEL: { default: "info", modules: {} },
     LOG_FORMAT: "auto",
   });
@@ -51,6 +54,10 @@ test("values of every kind are read", () => {
     TRUSTED_PROXIES: "10.0.0.0/8, ::1",
     API_KEY_SECRET: `${secret},${"t".repeat(40)}`,
     STORAGE_URL: "file:///var/lib/ectus/files",
+    METRICS_ENABLED: "false",
+    METRICS_PORT: "0",
+    METRICS_HOST: "::1",
+    SLOW_QUERY_MS: "1",
     LOG_LEVEL: "warn, database=debug,web-api=silent",
     LOG_FORMAT: "json",
   });
@@ -59,6 +66,10 @@ test("values of every kind are read", () => {
     PORT: 0,
     TRUSTED_PROXIES: ["10.0.0.0/8", "::1"],
     API_KEY_SECRET: [secret, "t".repeat(40)],
+    METRICS_ENABLED: false,
+    METRICS_PORT: 0,
+    METRICS_HOST: "::1",
+    SLOW_QUERY_MS: 1,
     LOG_LEVEL: { default: "warn", modules: { database: "debug", "web-api": "silent" } },
   });
 });
@@ -73,6 +84,25 @@ test("all faults are reported at once, each with the variable, what it got and w
     expect.stringMatching(/^ {2}LOG_LEVEL: got "loud", accepts trace, debug, .*info,database=debug$/),
     '  LOG_FORMAT: got "xml", accepts json, pretty or auto',
   ]);
+});
+
+test("a certificate without its key, and a key without its certificate, are faults", () => {
+  const both = { METRICS_TLS_CERT_FILE: "a.crt", METRICS_TLS_KEY_FILE: "a.key" };
+  expect(loadConfig(both)).toMatchObject(both);
+  for (const [set, unset] of [Object.keys(both), Object.keys(both).reverse()] as [string, string][]) {
+    expect(faultsOf(() => loadConfig({ [set]: "a" }))).toBe(
+      `  ${set}: got "a" alone, accepts the path of a PEM file, together with ${unset}`,
+    );
+  }
+});
+
+test("the API and its metrics cannot have the same port at the same address", () => {
+  const fault = '  METRICS_PORT: got "9090", which is PORT too, accepts another port';
+  expect(faultsOf(() => loadConfig({ PORT: "9090" }))).toBe(fault);
+  expect(faultsOf(() => loadConfig({ PORT: "9090", HOST: "::1", METRICS_HOST: "::1" }))).toBe(fault);
+  for (const fine of [{ METRICS_ENABLED: "false" }, { METRICS_HOST: "::1" }, { METRICS_PORT: "9091" }])
+    expect(loadConfig({ PORT: "9090", ...fine }).PORT).toBe(9090);
+  expect(loadConfig({ PORT: "0", METRICS_PORT: "0" }).PORT).toBe(0);
 });
 
 test("a secret that is not accepted is not shown", () => {

@@ -38,6 +38,10 @@ const oneOf =
   (text: string): T | undefined =>
     values.find((value) => value === text);
 
+const path = (text: string): string | undefined => (text === "" || text.includes("\0") ? undefined : text);
+
+const address = (text: string): string | undefined => (/^[\w.:-]+$/.test(text) ? text : undefined);
+
 const urlOf =
   (...protocols: string[]) =>
   (text: string): string | undefined => {
@@ -99,13 +103,13 @@ export const variables = {
     help: "Folder for what this instance keeps: embedded database, files, models, credentials.",
     accepts: "a path",
     default: ".ectus",
-    parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
+    parse: path,
   }),
   HOST: variable({
     help: "Address that the API listens on.",
     accepts: "an IP address or host name",
     default: "0.0.0.0",
-    parse: (text) => (/^[\w.:-]+$/.test(text) ? text : undefined),
+    parse: address,
   }),
   PORT: variable({
     help: "Port that the API listens on; 0 takes a free one.",
@@ -136,7 +140,53 @@ export const variables = {
   AI_PROVIDERS: variable({
     help: "File that describes providers, models, prices and routes. Unset: the built-in model.",
     accepts: "the path of a YAML file",
-    parse: (text) => (text === "" || text.includes("\0") ? undefined : text),
+    parse: path,
+  }),
+  METRICS_ENABLED: variable({
+    help: "Whether anything is measured and served for Prometheus.",
+    accepts: "true or false",
+    default: "true",
+    parse: (text) => (text === "true" ? true : text === "false" ? false : undefined),
+  }),
+  METRICS_PORT: variable({
+    help: "Port that /metrics is served on, apart from the API; 0 takes a free one.",
+    accepts: "a port from 0 to 65535",
+    default: "9090",
+    parse: port,
+  }),
+  METRICS_HOST: variable({
+    help: "Address that /metrics is served on. Unset: HOST's.",
+    accepts: "an IP address or host name",
+    parse: address,
+  }),
+  METRICS_TLS_CERT_FILE: variable({
+    help: "Certificate, with its chain, that /metrics is served with over HTTPS; read again when it changes.",
+    accepts: "the path of a PEM file, together with METRICS_TLS_KEY_FILE",
+    parse: path,
+  }),
+  METRICS_TLS_KEY_FILE: variable({
+    help: "Private key of that certificate; read again when it changes.",
+    accepts: "the path of a PEM file, together with METRICS_TLS_CERT_FILE",
+    parse: path,
+  }),
+  METRICS_BEARER_TOKEN_FILE: variable({
+    help: "File with the token that scrapers send; read again when it changes. Of several lines each is a token.",
+    accepts: "the path of a file",
+    parse: path,
+  }),
+  METRICS_BASIC_AUTH_FILE: variable({
+    help: "File with a line user:password for each that may scrape; read again when it changes.",
+    accepts: "the path of a file",
+    parse: path,
+  }),
+  SLOW_QUERY_MS: variable({
+    help: "Statements that take longer are counted as slow and logged, without their values.",
+    accepts: "a whole number of milliseconds from 1 to 3600000",
+    default: "500",
+    parse: (text) => {
+      const value = /^\d{1,7}$/.test(text) ? Number(text) : 0;
+      return value >= 1 && value <= 3_600_000 ? value : undefined;
+    },
   }),
   LOG_LEVEL: variable({
     help: "Least level that is logged, with exceptions by module.",
@@ -171,7 +221,7 @@ const isKnown = (name: string): name is VariableName => Object.hasOwn(variables,
 export function loadConfig(environment: Environment, file?: string): Config {
   const faults: string[] = [];
   const fromFile = file === undefined ? {} : readConfigFile(file, faults);
-  const config: Record<string, unknown> = {};
+  const config: { [Name in VariableName]?: unknown } = {};
   for (const [name, definition] of Object.entries(variables) as [VariableName, Variable<unknown>][]) {
     const text = environment[name] ?? fromFile[name] ?? definition.default;
     if (text === undefined) continue;
@@ -182,10 +232,33 @@ export function loadConfig(environment: Environment, file?: string): Config {
     }
     config[name] = value;
   }
+  faults.push(...contradictions(config as Partial<Config>));
   if (faults.length > 0) {
     throw new EctusError("invalid_config", { faults: faults.map((fault) => `  ${fault}`).join("\n") });
   }
   return config as Config;
+}
+
+/** Faults of variables that are well by themselves. */
+function contradictions(config: Partial<Config>): string[] {
+  const faults: string[] = [];
+  for (const [set, unset] of [
+    ["METRICS_TLS_CERT_FILE", "METRICS_TLS_KEY_FILE"],
+    ["METRICS_TLS_KEY_FILE", "METRICS_TLS_CERT_FILE"],
+  ] as const) {
+    if (config[set] !== undefined && config[unset] === undefined)
+      faults.push(`${set}: got ${JSON.stringify(config[set])} alone, accepts ${variables[set].accepts}`);
+  }
+  const { HOST, PORT, METRICS_ENABLED, METRICS_HOST = HOST, METRICS_PORT } = config;
+  if (
+    METRICS_ENABLED &&
+    METRICS_PORT !== undefined &&
+    METRICS_PORT !== 0 &&
+    METRICS_PORT === PORT &&
+    METRICS_HOST === HOST
+  )
+    faults.push(`METRICS_PORT: got "${METRICS_PORT}", which is PORT too, accepts another port`);
+  return faults;
 }
 
 function readConfigFile(file: string, faults: string[]): Environment {

@@ -7,6 +7,8 @@ export interface RequestContext {
   readonly correlationId: string;
   /** Of this one request; the `x-request-id` of its answer. */
   readonly requestId: string;
+  /** The trace that the request is part of, if its caller keeps it: exemplars lead to it. */
+  readonly sampledTraceId?: string;
   /** Set once the API key is known. */
   tenantId?: string;
 }

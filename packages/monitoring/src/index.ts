@@ -1,0 +1,20 @@
+// A registry is made where a process is put together, which needs no more of the client.
+export { Registry } from "@ectus/metrics";
+export type { CatalogueEntry, LabelRule } from "./catalogue/entry.ts";
+export { catalogue, type LabelsOf, type MetricName, type NameOf } from "./catalogue.ts";
+export { checkExporterFiles, type ExporterFiles } from "./exporter-files.ts";
+export { healthyText } from "./exporter-requests.ts";
+export {
+  type CounterHandle,
+  type CounterOf,
+  createInstruments,
+  type GaugeHandle,
+  type GaugeOf,
+  type HistogramHandle,
+  type HistogramOf,
+  type Instruments,
+  noInstruments,
+} from "./instruments.ts";
+export { type Exporter, type ExporterOptions, startExporter } from "./prometheus-exporter.ts";
+export { type PauseLag, type RuntimeMetrics, startRuntimeMetrics } from "./runtime-metrics.ts";
+export { countDroppedSeries } from "./series-dropped.ts";
