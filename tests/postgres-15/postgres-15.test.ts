@@ -103,6 +103,7 @@ describe.skipIf(postgresql15 === undefined)("PostgreSQL 15", () => {
       text: "select current_setting('server_version_num')::int / 10000 as version where $1 = 1",
       values: [1],
       operation: "test",
+      table: "none",
     });
     expect(row?.version).toBe(15);
   });

@@ -1,13 +1,21 @@
 // The application's access to PostgreSQL: a pool of connections in the role ectus_app, one place that every query
 // passes, and transactions that see the tenants in scope and nothing else.
+import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger } from "@ectus/core";
-import { Kysely, PostgresDialect, type PostgresPoolClient, sql, type Transaction } from "kysely";
+import { type Instruments, noInstruments } from "@ectus/monitoring";
+import { Kysely, type Transaction } from "kysely";
 import pg from "pg";
-import { isConnectionError, rowsOf, toDatabaseError } from "./database-errors.ts";
+import { sendCancelRequest } from "./cancel-request.ts";
+import { rowsOf, toDatabaseError } from "./database-errors.ts";
+import { connectionErrorReason, lostConnectionReason } from "./error-reasons.ts";
+import { sessionDialect } from "./kysely-dialect.ts";
 import { type Listener, type ListenOptions, listen } from "./listener.ts";
+import { databaseMetrics } from "./metrics.ts";
 import { appRole } from "./roles.ts";
 import type { DB } from "./schema.ts";
+import { type CopyOut, Session, type SessionOptions } from "./session.ts";
+import { queryOfKind, setKind, type TableName } from "./statement-kind.ts";
 
 /** The reserved tenant that the operator's keys and the platform's audit entries belong to. */
 export const platformTenantId = "00000000-0000-0000-0000-000000000000";
@@ -17,8 +25,10 @@ export interface Query {
   readonly name?: string;
   readonly text: string;
   readonly values: readonly unknown[];
-  /** What it does, in one word or two. */
+  /** What it does, in one word or two; the name of the function that it calls. */
   readonly operation: string;
+  /** The table that it is about, or none. */
+  readonly table: TableName;
   /** How long to wait for an answer; longer than a statement may take by default. */
   readonly timeoutMs?: number;
 }
@@ -30,16 +40,15 @@ export interface Database {
   run<Row extends object>(query: Query): Promise<Row[]>;
   /** Runs `work` in a transaction that sees the rows of one tenant. */
   inTenant<T>(tenantId: string, work: (tx: TenantTransaction) => Promise<T>): Promise<T>;
+  /**
+   * What a COPY gives, within a transaction of `inTenant`. To be read to its end before the next statement: one that is
+   * left ends the transaction and its connection, and so does the abort of the signal.
+   */
+  copyOut(tx: TenantTransaction, copy: CopyOut): Promise<Readable>;
   /** Listens on a connection of its own. */
-  listen(options: Omit<ListenOptions, "connect">): Listener;
+  listen(options: Omit<ListenOptions, "connect" | "onLost">): Listener;
   /** Resolves when the database answers; rejects with `database_unavailable`. */
   ping(): Promise<void>;
-  readonly pool: {
-    readonly size: number;
-    readonly total: number;
-    readonly idle: number;
-    readonly waiting: number;
-  };
   close(): Promise<void>;
 }
 
@@ -51,12 +60,23 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number;
   /** When the server ends a statement; 30,000 by default. */
   readonly statementTimeoutMs?: number;
+  /** Where statements, transactions and the pool are measured; nowhere by default. */
+  readonly instruments?: Instruments;
+  /**
+   * Statements that take longer are counted and logged; 500 by default. With neither instruments nor this no time is
+   * taken.
+   */
+  readonly slowQueryMs?: number;
 }
 
 const defaultConnectTimeoutMs = 5_000;
 const defaultStatementTimeoutMs = 30_000;
+const defaultSlowQueryMs = 500;
 // The server ends a statement by itself; this is for a connection that is silent.
 const silenceMs = 5_000;
+
+// The connection whose statement it ends is closed after it.
+const cancelTimeoutMs = 1_000;
 
 // A connection that is silent does not hold up the end.
 const closeWaitMs = 1_000;
@@ -83,7 +103,7 @@ const types: pg.CustomTypesConfig = {
 };
 
 export function openDatabase(options: DatabaseOptions): Database {
-  const { poolSize, log } = options;
+  const { poolSize, log, instruments = noInstruments, slowQueryMs } = options;
   const connectionTimeoutMillis = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
   const statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
   const clientOptions: pg.ClientConfig = {
@@ -95,7 +115,6 @@ export function openDatabase(options: DatabaseOptions): Database {
     ]),
     application_name: "ectus",
     connectionTimeoutMillis,
-    query_timeout: statementTimeoutMs + silenceMs,
     keepAlive: true,
     types,
   };
@@ -103,8 +122,13 @@ export function openDatabase(options: DatabaseOptions): Database {
     ...clientOptions,
     max: poolSize,
     idleTimeoutMillis: 60_000,
-    onConnect: checkRole,
+    onConnect: (client) => checkRole(client, connectionTimeoutMillis),
   });
+  const metrics =
+    instruments.enabled || slowQueryMs !== undefined
+      ? databaseMetrics({ instruments, slowQueryMs: slowQueryMs ?? defaultSlowQueryMs, log })
+      : undefined;
+  const hidePool = metrics?.showPool(pool);
   let closing = false;
   pool.on("error", (error) => {
     if (!closing) log.warn({ err: error }, "idle database connection lost");
@@ -123,16 +147,38 @@ export function openDatabase(options: DatabaseOptions): Database {
   });
   // While a connection is in use its pool does not listen. That it broke between two queries of a transaction is told
   // by the second one, and must not end the process.
-  pool.on("connect", (client) => client.on("error", () => {}));
+  pool.on("connect", (client) => client.on("error", (error) => onLost(client, error)));
 
-  // Connections that go back to the pool to be closed: a query on them got no whole answer.
-  const unusable = new WeakSet<pg.PoolClient>();
+  const lost = new WeakSet<pg.PoolClient>();
+  // Each connection that broke counts once, however many say so.
+  function onLost(client: pg.PoolClient, error: unknown): void {
+    if (closing || lost.has(client)) return;
+    lost.add(client);
+    metrics?.connectionFailed(lostConnectionReason(error));
+  }
 
-  async function connect(): Promise<pg.PoolClient> {
+  const sessionOptions: SessionOptions = {
+    metrics,
+    statementTimeoutMs,
+    silenceMs,
+    cancel: (client) => {
+      const sent = sendCancelRequest(client, clientOptions, cancelTimeoutMs).finally(() => ends.delete(sent));
+      ends.add(sent);
+    },
+    onLost,
+  };
+
+  async function acquire(): Promise<Session> {
+    const startedMs = metrics === undefined ? 0 : performance.now();
     try {
-      return await pool.connect();
+      const client = await pool.connect();
+      metrics?.waited(startedMs);
+      return new Session(client, sessionOptions);
     } catch (error) {
+      if (closing) throw toDatabaseError(error);
+      metrics?.waited(startedMs);
       const exhausted = pool.totalCount >= poolSize && pool.idleCount === 0 && isQueueTimeout(error);
+      metrics?.connectionFailed(exhausted ? "pool_exhausted" : connectionErrorReason(error));
       if (!exhausted) throw toDatabaseError(error);
       throw new EctusError(
         "database_unavailable",
@@ -145,55 +191,18 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
-  // The one place that every query passes.
-  async function runQuery(client: pg.PoolClient, query: pg.QueryConfig): Promise<pg.QueryResult> {
+  const kysely = new Kysely<DB>({ dialect: sessionDialect(acquire) });
+
+  async function run<Row extends object>(query: Query): Promise<Row[]> {
+    const session = await acquire();
     try {
-      return await client.query(query);
-    } catch (error) {
-      if (!isRefusal(error)) unusable.add(client);
-      throw toDatabaseError(error);
-    }
-  }
-
-  function release(client: pg.PoolClient): void {
-    // A transaction that is still open would be the next one's, with its tenants in scope.
-    client.release(unusable.has(client) || client.getTransactionStatus() !== "I");
-  }
-
-  const kysely = new Kysely<DB>({
-    dialect: new PostgresDialect({
-      pool: {
-        connect: async () => {
-          const client = await connect();
-          return {
-            query: (text: string, values: readonly unknown[]) =>
-              runQuery(client, { text, values: values as unknown[] }),
-            release: () => release(client),
-            // Kysely's interface has a second form for cursors, which this program does not use.
-          } as unknown as PostgresPoolClient;
-        },
-        options: clientOptions,
-        end: async () => {},
-      },
-    }),
-  });
-
-  async function run<Row extends object>({ name, text, values, timeoutMs }: Query): Promise<Row[]> {
-    const client = await connect();
-    try {
-      const result = await runQuery(client, {
-        text,
-        values: values as unknown[],
-        ...(name === undefined ? {} : { name }),
-        ...(timeoutMs === undefined ? {} : { query_timeout: timeoutMs }),
-      });
-      return rowsOf(result).rows as Row[];
+      return rowsOf(await session.run(query, query)).rows as Row[];
     } catch (error) {
       // Several statements in one text may have begun a transaction.
-      if (values.length === 0) unusable.add(client);
+      if (query.values.length === 0) session.doubt();
       throw error;
     } finally {
-      release(client);
+      session.release();
     }
   }
 
@@ -203,20 +212,25 @@ export function openDatabase(options: DatabaseOptions): Database {
       // A comma in it would put a second tenant in scope.
       if (!uuid.test(tenantId)) throw new TypeError(`not a tenant's id: ${tenantId}`);
       return kysely.transaction().execute(async (tx) => {
-        await sql`select set_config('ectus.tenants', ${`{${tenantId}}`}, true)`.execute(tx);
+        await tx.executeQuery(queryOfKind(setKind, setTenants, [`{${tenantId}}`]));
         return work(tx);
       });
     },
-    listen: (options) => listen({ ...options, connect: () => new pg.Client(clientOptions) }),
+    copyOut: (tx, copy) =>
+      tx.getExecutor().provideConnection((connection) => (connection as Session).copyOut(copy)),
+    listen: (listening) =>
+      listen({
+        ...listening,
+        connect: () => new pg.Client(clientOptions),
+        onLost: (reason) => metrics?.connectionFailed(reason),
+      }),
     ping: async () => {
       const timeoutMs = connectionTimeoutMillis;
-      await run({ name: "ping", text: "select 1", values: [], operation: "ping", timeoutMs });
-    },
-    get pool() {
-      return { size: poolSize, total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount };
+      await run({ name: "ping", text: "select 1", values: [], operation: "ping", table: "none", timeoutMs });
     },
     async close() {
       closing = true;
+      hidePool?.();
       // Kysely would end the pool only if it was used.
       await pool.end();
       const timeUp = new AbortController();
@@ -229,6 +243,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 }
 
+const setTenants = "select set_config('ectus.tenants', $1, true)";
 const uuid = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
 
 /** The URL with options of the session added; a URL's own would otherwise replace them, the role with them. */
@@ -240,18 +255,14 @@ function withSessionOptions(url: string, options: readonly string[]): string {
 }
 
 // A connection pooler may drop the options of a session. Row security must not hang on that.
-async function checkRole(client: pg.ClientBase): Promise<void> {
-  const { rows } = await client.query("select current_user as role");
+async function checkRole(client: pg.ClientBase, query_timeout: number): Promise<void> {
+  const query = { text: "select current_user as role", query_timeout };
+  const { rows } = await client.query(query);
   if (rows[0].role !== appRole) {
     throw new EctusError("schema_mismatch", {
       reason: `the session runs as ${rows[0].role} and not as ${appRole}. Let DATABASE_URL log in as ${appRole}, or connect without a pooler that drops session options.`,
     });
   }
-}
-
-/** Whether the server answered and said no: the connection is as good as before. */
-function isRefusal(error: unknown): boolean {
-  return error instanceof pg.DatabaseError && !isConnectionError(error);
 }
 
 function isQueueTimeout(error: unknown): boolean {

@@ -24,3 +24,5 @@ export * from "./queries/token-leases.ts";
 export { appRole, createLoginRoles, ownerRole } from "./roles.ts";
 export { findRunningPostgres, type RunningPostgres, stopPostgresAtOnce } from "./running-postgres.ts";
 export type { DB } from "./schema.ts";
+export type { CopyOut } from "./session.ts";
+export type { TableName } from "./statement-kind.ts";

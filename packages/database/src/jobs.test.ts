@@ -44,6 +44,7 @@ const states = async (name: string): Promise<string[]> => {
     text: `select state::text as state from ${jobSchema}.job where name = $1`,
     values: [name],
     operation: "test",
+    table: "none",
   });
   return rows.map(({ state }) => state);
 };
@@ -74,6 +75,7 @@ test("a job is scheduled by its cron expression in UTC, once for all instances",
     text: `select cron, timezone from ${jobSchema}.schedule where name = $1`,
     values: ["nightly"],
     operation: "test",
+    table: "none",
   });
   expect(rows).toEqual([{ cron: "5 3 * * *", timezone: "UTC" }]);
 });

@@ -41,7 +41,7 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
   const boss = new PgBoss({
     db: {
       executeSql: async (text, values) => ({
-        rows: await database.run({ text, values: values ?? [], operation: "job" }),
+        rows: await database.run({ text, values: values ?? [], operation: "job", table: "jobs" }),
       }),
     },
     schema: jobSchema,

@@ -3,12 +3,15 @@
 import type { Duplex } from "node:stream";
 import { errorMessage, type Logger } from "@ectus/core";
 import type pg from "pg";
+import { type ConnectionErrorReason, connectionErrorReason } from "./error-reasons.ts";
 
 export interface ListenOptions {
   readonly connect: () => pg.Client;
   readonly handlers: Readonly<Record<string, (payload: string) => void>>;
   /** Called when notifications may have been missed: at each new connection. */
   readonly onGap: () => void;
+  /** Called for each connection that could not be made or was lost. */
+  readonly onLost?: (reason: ConnectionErrorReason) => void;
   readonly log: Logger;
   /** How long a new connection may take until it listens; 5,000 by default. */
   readonly openTimeoutMs?: number;
@@ -28,7 +31,7 @@ const endTimeoutMs = 1_000;
 const reconnectMs = { first: 50, most: 2_000 };
 
 export function listen(options: ListenOptions): Listener {
-  const { connect, handlers, onGap, log, openTimeoutMs = 5_000 } = options;
+  const { connect, handlers, onGap, onLost, log, openTimeoutMs = 5_000 } = options;
   let closed = false;
   let client: pg.Client | undefined;
   let deliveredUpTo = Number.NEGATIVE_INFINITY;
@@ -36,14 +39,15 @@ export function listen(options: ListenOptions): Listener {
   let delayMs = reconnectMs.first;
   const { promise: ready, resolve: markReady } = Promise.withResolvers<void>();
 
-  function lost(broken: pg.Client, reason: string): void {
+  function lost(broken: pg.Client, message: string, reason: ConnectionErrorReason = "lost"): void {
     if (client !== broken) return;
     client = undefined;
     deliveredUpTo = Number.NEGATIVE_INFINITY;
     clearTimeout(timer);
     void end(broken);
     if (closed) return;
-    log.warn({ reason }, "notification connection lost");
+    onLost?.(reason);
+    log.warn({ reason: message }, "notification connection lost");
     timer = setTimeout(open, delayMs);
     timer.unref();
     delayMs = Math.min(delayMs * 2, reconnectMs.most);
@@ -52,13 +56,15 @@ export function listen(options: ListenOptions): Listener {
   async function open(): Promise<void> {
     const opening = connect();
     client = opening;
-    const timeout = setTimeout(() => lost(opening, "no answer to LISTEN"), openTimeoutMs);
+    let isOpen = false;
+    const timeout = setTimeout(() => lost(opening, "no answer to LISTEN", "timeout"), openTimeoutMs);
     timeout.unref();
     opening.on("error", (error) => lost(opening, error.message));
     opening.on("end", () => lost(opening, "closed by the server"));
     opening.on("notification", ({ channel, payload }) => handlers[channel]?.(payload ?? ""));
     try {
       await opening.connect();
+      isOpen = true;
       for (const channel of Object.keys(handlers))
         await opening.query(`listen ${opening.escapeIdentifier(channel)}`);
       if (client !== opening) return;
@@ -67,7 +73,7 @@ export function listen(options: ListenOptions): Listener {
       await beat(opening);
       markReady();
     } catch (error) {
-      lost(opening, errorMessage(error));
+      lost(opening, errorMessage(error), isOpen ? "lost" : connectionErrorReason(error));
     } finally {
       clearTimeout(timeout);
     }
@@ -76,7 +82,7 @@ export function listen(options: ListenOptions): Listener {
   // Notifications committed before a query was sent arrive before its answer, so an answer vouches for that time.
   async function beat(on: pg.Client): Promise<void> {
     const sentAt = performance.now();
-    const timeout = setTimeout(() => lost(on, "no answer to a heartbeat"), heartbeatTimeoutMs);
+    const timeout = setTimeout(() => lost(on, "no answer to a heartbeat", "timeout"), heartbeatTimeoutMs);
     timeout.unref();
     try {
       await on.query("select 1");

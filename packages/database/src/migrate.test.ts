@@ -179,6 +179,7 @@ test("an owner without any special right can migrate and the application can use
       text: "select rolname as name, rolbypassrls as bypasses from pg_roles where rolname = current_user",
       values: [],
       operation: "test",
+      table: "none",
     });
     expect(role).toEqual({ name: "ectus_app", bypasses: false });
   }

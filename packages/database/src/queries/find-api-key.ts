@@ -28,6 +28,7 @@ export async function findApiKey(
   const [row] = await database.run<ApiKeyRecord>({
     name: "find_api_key",
     operation: "find_api_key",
+    table: "api_keys",
     text: `
       select tenant_id as "tenantId", key_id as "keyId", encode(digest, 'hex') as digest, scopes,
              expires_at as "expiresAt", revoked_at as "revokedAt", tenant_state as "tenantState",

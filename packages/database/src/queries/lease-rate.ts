@@ -25,6 +25,7 @@ export async function leaseRate(
   const [row] = await database.run<{ requests: number; tokens: number }>({
     name: "lease_rate",
     operation: "lease_rate",
+    table: "rate_windows",
     text: "select granted_requests as requests, granted_tokens as tokens from lease_rate($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     values: [
       rate.tenantId,
@@ -54,6 +55,7 @@ export async function returnRate(
   await database.run({
     name: "return_rate",
     operation: "return_rate",
+    table: "rate_windows",
     text: "select return_rate($1, $2, $3, $4)",
     values: [rate.tenantId, rate.keyId, rate.minute, rate.tokens],
   });

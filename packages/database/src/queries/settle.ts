@@ -78,6 +78,7 @@ export async function settle(
   await database.run({
     name: "settle",
     operation: "settle",
+    table: "usage",
     // It takes milliseconds. When a connection has gone silent, the rest of the time is for trying again.
     timeoutMs: 10_000,
     text: "select settle($1, $2, $3, $4, $5, $6)",

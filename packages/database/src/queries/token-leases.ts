@@ -37,6 +37,7 @@ export async function leaseTokens(
   const [row] = await database.run<LeaseAnswer>({
     name: "lease_tokens",
     operation: "lease_tokens",
+    table: "token_leases",
     text: "select granted, remaining, kept from lease_tokens($1, $2, $3, $4, $5, $6, make_interval(secs => $7))",
     values: [tenantId, month, instanceId, held, need, block, ttlSeconds],
   });
@@ -51,6 +52,7 @@ export async function returnTokens(
   await database.run({
     name: "return_tokens",
     operation: "return_tokens",
+    table: "token_leases",
     text: "select return_tokens($1, $2, $3, $4)",
     values: [tenantId, month, instanceId, keep],
   });
@@ -64,6 +66,7 @@ export async function renewLeases(
   return database.run<{ tenantId: string; month: string }>({
     name: "renew_leases",
     operation: "renew_leases",
+    table: "token_leases",
     text: `
       select renewed_tenant as "tenantId", renewed_month as month
       from renew_leases($1, $2, make_interval(secs => $3))`,
@@ -78,6 +81,7 @@ export async function reclaimLeases(database: Database): Promise<number> {
     const [row] = await database.run<{ tokens: number | null }>({
       name: "reclaim_lease",
       operation: "reclaim_lease",
+      table: "token_leases",
       text: "select reclaim_lease() as tokens",
       values: [],
     });

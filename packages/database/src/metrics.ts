@@ -1,0 +1,138 @@
+// What is measured of the database. Statements are measured where all of them pass, in session.ts; the pool is read
+// when a scrape asks.
+import { currentContext, type Logger } from "@ectus/core";
+import { type CounterHandle, catalogue, type HistogramHandle, type Instruments } from "@ectus/monitoring";
+import type { ConnectionErrorReason, StatementErrorReason } from "./error-reasons.ts";
+import { slowStatementLog } from "./slow-statements.ts";
+import type { StatementKind } from "./statement-kind.ts";
+
+/** What a pool counts itself. */
+export interface PoolCounters {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly options: { readonly max: number };
+}
+
+export type TransactionOutcome = "committed" | "rolled_back" | "failed";
+
+/** Times are those of `performance.now()` at the start. */
+export interface DatabaseMetrics {
+  statementEnded(kind: StatementKind, startedMs: number, text: string): void;
+  statementFailed(kind: StatementKind, startedMs: number, text: string, reason: StatementErrorReason): void;
+  transactionEnded(outcome: TransactionOutcome, startedMs: number): void;
+  connectionFailed(reason: ConnectionErrorReason): void;
+  /** Somebody had waited for a connection, with or without success. */
+  waited(startedMs: number): void;
+  /** Shows a pool until what it returns is called. */
+  showPool(pool: PoolCounters): () => void;
+}
+
+export interface DatabaseMetricsOptions {
+  readonly instruments: Instruments;
+  readonly slowQueryMs: number;
+  readonly log: Logger;
+}
+
+interface Handles {
+  readonly duration: HistogramHandle;
+  readonly slow: CounterHandle;
+}
+
+// More kinds than the program has: past it, handles are looked up each time.
+const mostKept = 300;
+
+export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetricsOptions): DatabaseMetrics {
+  const durations = instruments.histogram("db_query_duration_seconds");
+  const slowQueries = instruments.counter("db_slow_queries_total");
+  const errors = instruments.counter("db_query_errors_total");
+  const waits = instruments.histogram("db_pool_wait_duration_seconds").labels({});
+  const transactions = instruments.histogram("db_transaction_duration_seconds");
+  const connectionErrors = instruments.counter("db_connection_errors_total");
+  const outcomes: Readonly<Record<TransactionOutcome, HistogramHandle>> = {
+    committed: transactions.labels({ outcome: "committed" }),
+    rolled_back: transactions.labels({ outcome: "rolled_back" }),
+    failed: transactions.labels({ outcome: "failed" }),
+  };
+  // From 0 on, so that the first one is an increase.
+  for (const reason of catalogue.db_connection_errors_total.labels.reason.values)
+    connectionErrors.labels({ reason });
+  const logSlow = slowStatementLog({ log });
+  const kept = new Map<string, Map<string, Handles>>();
+  let keptCount = 0;
+
+  function handlesOf(kind: StatementKind): Handles {
+    return kept.get(kind.operation)?.get(kind.table) ?? makeHandles(kind);
+  }
+
+  function makeHandles({ operation, table }: StatementKind): Handles {
+    const labels = { operation, table };
+    const handles = { duration: durations.labels(labels), slow: slowQueries.labels(labels) };
+    if (keptCount < mostKept) {
+      keptCount += 1;
+      const byTable = kept.get(operation) ?? new Map<string, Handles>();
+      kept.set(operation, byTable.set(table, handles));
+    }
+    return handles;
+  }
+
+  function statementEnded(kind: StatementKind, startedMs: number, text: string): void {
+    const durationMs = performance.now() - startedMs;
+    const handles = handlesOf(kind);
+    handles.duration.observe(durationMs / 1_000, exemplar());
+    if (durationMs > slowQueryMs) {
+      handles.slow.inc(1, exemplar());
+      logSlow(kind, durationMs, text);
+    }
+  }
+
+  return {
+    statementEnded,
+    statementFailed(kind, startedMs, text, reason) {
+      errors.labels({ operation: kind.operation, reason }).inc(1, exemplar());
+      statementEnded(kind, startedMs, text);
+    },
+    transactionEnded: (outcome, startedMs) => outcomes[outcome].observe(secondsSince(startedMs), exemplar()),
+    connectionFailed: (reason) => connectionErrors.labels({ reason }).inc(),
+    waited: (startedMs) => waits.observe(secondsSince(startedMs)),
+    showPool: (pool) => (instruments.enabled ? showPool(instruments, pool) : () => {}),
+  };
+}
+
+function secondsSince(startedMs: number): number {
+  return (performance.now() - startedMs) / 1_000;
+}
+
+function exemplar(): { readonly trace_id: string } | undefined {
+  const traceId = currentContext()?.sampledTraceId;
+  return traceId === undefined ? undefined : { trace_id: traceId };
+}
+
+// A process may have several pools, as tests do, and a metric has one collect callback: it shows the sum. What is kept
+// here lives as long as the instruments.
+const shownPools = new WeakMap<Instruments, Set<PoolCounters>>();
+
+function showPool(instruments: Instruments, pool: PoolCounters): () => void {
+  const pools = shownPools.get(instruments) ?? showPools(instruments);
+  pools.add(pool);
+  return () => pools.delete(pool);
+}
+
+function showPools(instruments: Instruments): Set<PoolCounters> {
+  const pools = new Set<PoolCounters>();
+  shownPools.set(instruments, pools);
+  const sum = (count: (pool: PoolCounters) => number): number =>
+    [...pools].reduce((total, pool) => total + count(pool), 0);
+  const active = (pool: PoolCounters): number => pool.totalCount - pool.idleCount;
+  const size = (): number => sum((pool) => pool.options.max);
+  instruments.gauge("db_pool_connections", (gauge) => {
+    gauge.labels({ state: "active" }).set(sum(active));
+    gauge.labels({ state: "idle" }).set(sum((pool) => pool.idleCount));
+  });
+  instruments.gauge("db_pool_waiting", (gauge) => gauge.labels({}).set(sum((pool) => pool.waitingCount)));
+  instruments.gauge("db_pool_size", (gauge) => gauge.labels({}).set(size()));
+  instruments.gauge("db_pool_utilization_ratio", (gauge) =>
+    gauge.labels({}).set(pools.size === 0 ? 0 : sum(active) / size()),
+  );
+  return pools;
+}

@@ -1,0 +1,311 @@
+// A connection of the pool in use: the one place that every statement passes, whether it comes from Kysely, as text,
+// as a cursor or as a COPY. Here it is measured, its errors are translated, and it is known whether the connection may
+// be used again.
+import { addAbortSignal, finished, type Readable } from "node:stream";
+import {
+  type AbortableOperationOptions,
+  AbortedTransactionError,
+  type CompiledQuery,
+  type DatabaseConnection,
+  type QueryResult,
+  type TransactionSettings,
+} from "kysely";
+import pg from "pg";
+import { type CopyToStreamQuery, to as copyTo } from "pg-copy-streams";
+import { isConnectionError, toDatabaseError } from "./database-errors.ts";
+import { type StatementErrorReason, statementErrorReason } from "./error-reasons.ts";
+import type { DatabaseMetrics, TransactionOutcome } from "./metrics.ts";
+import { openCursor } from "./row-cursor.ts";
+import {
+  beginKind,
+  commitKind,
+  kindOf,
+  rollbackKind,
+  type StatementKind,
+  setKind,
+  type TableName,
+} from "./statement-kind.ts";
+
+export interface SessionOptions {
+  readonly metrics: DatabaseMetrics | undefined;
+  /** When the server ends a statement. */
+  readonly statementTimeoutMs: number;
+  /** How much longer to wait for an answer: the connection may be silent. */
+  readonly silenceMs: number;
+  /** Ends what the server does for the connection, which is not used any more then. */
+  readonly cancel: (client: pg.PoolClient) => void;
+  readonly onLost: (client: pg.PoolClient, error: unknown) => void;
+}
+
+export interface Statement {
+  readonly text: string;
+  readonly values: readonly unknown[];
+  /** With a name it is prepared once a connection. */
+  readonly name?: string;
+  readonly timeoutMs?: number;
+}
+
+/** A `copy … to stdout`. It takes no parameters. */
+export interface CopyOut {
+  readonly text: string;
+  readonly table: TableName;
+  /** How long it may take, also because of a slow reader; an hour by default. It holds for the rest of the transaction. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+const defaultCopyTimeoutMs = 3_600_000;
+const longestTimerMs = 2 ** 31 - 1;
+const changes = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
+
+/** A statement whose answer is still being read. */
+interface Reading {
+  /** Stops it; the connection is not used any more. */
+  abandon(): void;
+}
+
+export class Session implements DatabaseConnection {
+  readonly #client: pg.PoolClient;
+  readonly #options: SessionOptions;
+  /** Why the connection answers no more. */
+  #fault: unknown;
+  /** Closed instead of used again. */
+  #isDoubtful = false;
+  #reading: Reading | undefined;
+  /** Undefined outside of a transaction, or once its outcome is known. */
+  #begunMs: number | undefined;
+
+  constructor(client: pg.PoolClient, options: SessionOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  async run(kind: StatementKind, statement: Statement): Promise<pg.QueryResult> {
+    this.#refuseIfBusy();
+    const { text, values, name, timeoutMs } = statement;
+    const { metrics, statementTimeoutMs, silenceMs } = this.#options;
+    // pg's own timeout for all queries would also end cursors and COPY.
+    const query: pg.QueryConfig & { readonly query_timeout: number } = {
+      text,
+      values: values as unknown[],
+      query_timeout: timeoutMs ?? statementTimeoutMs + silenceMs,
+    };
+    if (name !== undefined) query.name = name;
+    const startedMs = metrics === undefined ? 0 : performance.now();
+    let result: pg.QueryResult;
+    try {
+      result = await this.#client.query(query);
+    } catch (error) {
+      metrics?.statementFailed(kind, startedMs, text, this.#judge(error, startedMs));
+      throw toDatabaseError(error);
+    }
+    metrics?.statementEnded(kind, startedMs, text);
+    return result;
+  }
+
+  async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+    const { command, rowCount, rows } = await this.run(kindOf(query), {
+      text: query.sql,
+      values: query.parameters,
+    });
+    return changes.has(command) ? { numAffectedRows: BigInt(rowCount ?? 0), rows } : { rows };
+  }
+
+  /**
+   * Reads rows in pieces, for `stream()` of Kysely. The server ends it after the time that a statement may take, that of
+   * its reader included.
+   */
+  async *streamQuery<R>(
+    query: CompiledQuery,
+    chunkSize: number,
+    { signal }: AbortableOperationOptions = {},
+  ): AsyncIterableIterator<QueryResult<R>> {
+    this.#refuseIfBusy();
+    const { statementTimeoutMs, silenceMs } = this.#options;
+    const cursor = openCursor(this.#client, query.sql, query.parameters, statementTimeoutMs + silenceMs);
+    const kind: StatementKind = { operation: "cursor", table: kindOf(query).table };
+    const startedMs = performance.now();
+    let isWaiting = false;
+    const end = this.#startReading(kind, query.sql, {
+      abandon: () => {
+        this.#fault ??= notRead();
+        if (isWaiting) this.#options.cancel(this.#client);
+        end(signal?.aborted ? "canceled" : "abandoned");
+      },
+    });
+    const abort = (): void => this.#reading?.abandon();
+    signal?.addEventListener("abort", abort);
+    // Whether the server has closed it, or never will.
+    let isOver = false;
+    try {
+      for (;;) {
+        isWaiting = true;
+        const rows = await cursor.read(chunkSize);
+        isWaiting = false;
+        if (rows.length === 0) break;
+        yield { rows: rows as R[] };
+      }
+      isOver = true;
+      end();
+    } catch (error) {
+      const reason = this.#judge(error, startedMs);
+      isOver = this.#fault !== undefined || error instanceof pg.DatabaseError;
+      end(reason);
+      // Kysely has told it already.
+      if (!signal?.aborted) throw toDatabaseError(error);
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      end("abandoned");
+      // Its reader has left, or could not read a value.
+      if (!isOver && this.#fault === undefined)
+        await cursor.close().catch((error) => void this.#judge(error, startedMs));
+    }
+  }
+
+  /**
+   * What a COPY gives. To be read to its end before the next statement: one that is left ends the transaction and its
+   * connection, and so does the abort of the signal.
+   */
+  async copyOut({ text, table, timeoutMs = defaultCopyTimeoutMs, signal }: CopyOut): Promise<Readable> {
+    signal?.throwIfAborted();
+    await this.run(setKind, {
+      text: "select set_config('statement_timeout', $1, true)",
+      values: [String(timeoutMs)],
+    });
+    signal?.throwIfAborted();
+    this.#refuseIfBusy();
+    const copy: CopyToStreamQuery = copyTo(text);
+    const startedMs = performance.now();
+    const leave = (reason: StatementErrorReason): void => {
+      if (!end(reason)) return;
+      this.#fault ??= notRead();
+      this.#options.cancel(this.#client);
+    };
+    const end = this.#startReading({ operation: "copy", table }, text, {
+      abandon: () => {
+        leave("abandoned");
+        copy.destroy();
+      },
+    });
+    // pg calls it with what the server said, and when the connection broke. That of pg-copy-streams leaves the stream
+    // open.
+    const handleError = (error: Error): void => {
+      end(this.#judge(error, startedMs, timeoutMs));
+      copy.destroy(toDatabaseError(error) as Error);
+    };
+    Object.assign(copy, { handleError });
+    const timeout = setTimeout(
+      () => handleError(new Error("Query read timeout")),
+      Math.min(timeoutMs + this.#options.silenceMs, longestTimerMs),
+    );
+    timeout.unref();
+    copy.once("end", () => end());
+    finished(copy, (error) => {
+      clearTimeout(timeout);
+      if (error != null) leave(signal?.aborted ? "canceled" : "abandoned");
+    });
+    if (signal !== undefined) addAbortSignal(signal, copy);
+    this.#client.query(copy);
+    // Its first data, or an error, is taken before somebody reads.
+    copy.read(0);
+    return copy;
+  }
+
+  async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {
+    if (this.#options.metrics !== undefined) this.#begunMs = performance.now();
+    const isolation = isolationLevel === undefined ? "" : ` isolation level ${isolationLevel}`;
+    const access = accessMode === undefined ? "" : ` ${accessMode}`;
+    try {
+      await this.run(beginKind, { text: `begin${isolation}${access}`, values: [] });
+    } catch (error) {
+      this.#endTransaction("failed");
+      throw error;
+    }
+  }
+
+  async commit(): Promise<void> {
+    try {
+      const { command } = await this.run(commitKind, { text: "commit", values: [] });
+      // So the server answers when a statement failed and nobody minded.
+      if (command === "ROLLBACK") throw new AbortedTransactionError();
+    } catch (error) {
+      this.#endTransaction("failed");
+      throw error;
+    }
+    this.#endTransaction("committed");
+  }
+
+  /** Does not reject: what made the transaction fail is the error to tell, and a closed connection rolls back, too. */
+  async rollback(): Promise<void> {
+    this.#reading?.abandon();
+    const isOpen = this.#fault === undefined && this.#client.getTransactionStatus() !== "I";
+    try {
+      if (isOpen) await this.run(rollbackKind, { text: "rollback", values: [] });
+      this.#endTransaction(isOpen ? "rolled_back" : "failed");
+    } catch {
+      this.doubt();
+      this.#endTransaction("failed");
+    }
+  }
+
+  /** Has the connection closed instead of used again. */
+  doubt(): void {
+    this.#isDoubtful = true;
+  }
+
+  release(): void {
+    this.#reading?.abandon();
+    // A transaction that is still open would be the next one's, with its tenants in scope.
+    this.#client.release(
+      this.#isDoubtful || this.#fault !== undefined || this.#client.getTransactionStatus() !== "I",
+    );
+  }
+
+  #endTransaction(outcome: TransactionOutcome): void {
+    if (this.#begunMs !== undefined) this.#options.metrics?.transactionEnded(outcome, this.#begunMs);
+    this.#begunMs = undefined;
+  }
+
+  // The statement would wait for a reader that may be waiting for it.
+  #refuseIfBusy(): void {
+    if (this.#fault !== undefined) throw toDatabaseError(this.#fault);
+    if (this.#reading !== undefined) throw notRead();
+  }
+
+  /** Gives a function to call at the end; the first call counts, and returns true. */
+  #startReading(
+    kind: StatementKind,
+    text: string,
+    reading: Reading,
+  ): (reason?: StatementErrorReason) => boolean {
+    this.#reading = reading;
+    const { metrics } = this.#options;
+    const startedMs = metrics === undefined ? 0 : performance.now();
+    return (reason) => {
+      if (this.#reading !== reading) return false;
+      this.#reading = undefined;
+      if (reason === undefined) metrics?.statementEnded(kind, startedMs, text);
+      else metrics?.statementFailed(kind, startedMs, text, reason);
+      return true;
+    };
+  }
+
+  /** Why a statement failed, and what that means for the connection. */
+  #judge(
+    error: unknown,
+    startedMs: number,
+    timeoutMs = this.#options.statementTimeoutMs,
+  ): StatementErrorReason {
+    if (isConnectionError(error)) {
+      this.#fault ??= error;
+      this.#options.onLost(this.#client, error);
+    } else if (!(error instanceof pg.DatabaseError)) {
+      this.doubt();
+    }
+    return statementErrorReason(error, performance.now() - startedMs >= timeoutMs);
+  }
+}
+
+function notRead(): Error {
+  return new Error("a cursor or COPY of this transaction must be read to its end before the next statement");
+}
