@@ -1,11 +1,13 @@
 import type { Logger } from "@ectus/core";
+import { createInstruments, Registry } from "@ectus/monitoring";
 import { expect, test } from "vitest";
 import { startUpstream } from "../../../tests/openai-upstream/upstream.ts";
+import { samplesOf } from "../../../tests/postgres/measured.ts";
 import { createProviders } from "./create-providers.ts";
 import { createEngine } from "./engine.ts";
 import type { Provider } from "./provider.ts";
 import type { LlamaCppOptions } from "./providers/llama-cpp/index.ts";
-import { defaultProviders, type ProvidersConfig } from "./providers-config.ts";
+import { defaultProviders, type ModelConfig, type ProvidersConfig } from "./providers-config.ts";
 import { parseProviders } from "./providers-file.ts";
 
 const log = { warn() {}, info() {}, debug() {} } as unknown as Logger;
@@ -65,6 +67,41 @@ test("a llama.cpp provider is made with its settings and what the process adds",
     onModelLoaded,
     log,
   });
+});
+
+test("loads of models are measured under the ids that they have on the platform", async () => {
+  const registry = new Registry();
+  const loaded: string[] = [];
+  const { providers, models } = defaultProviders({ modelPath: "a.gguf" });
+  const [model] = [...models.values()];
+  if (model === undefined) throw new Error("There is no model.");
+  const on = (provider: string, name: string): ModelConfig => ({
+    ...model,
+    routes: [{ provider, model: name }],
+  });
+  await createProviders({
+    config: {
+      providers,
+      models: new Map([
+        ["small", on("local", "a")],
+        ["small-too", on("local", "a")],
+        ["large", on("local", "b")],
+        ["elsewhere", on("other", "a")],
+      ]),
+    },
+    log,
+    instruments: createInstruments(registry),
+    llamaCpp: { onModelLoaded: (event) => loaded.push(event.model) },
+    createLlamaCpp: ({ onModelLoaded }) => {
+      onModelLoaded?.({ model: "a", durationMs: 1_500 });
+      return {} as Provider;
+    },
+  });
+  expect(samplesOf(registry, "ai_model_load_duration_seconds")).toEqual([
+    { labels: { model: "small" }, value: 1, sum: 1.5 },
+    { labels: { model: "small-too" }, value: 1, sum: 1.5 },
+  ]);
+  expect(loaded).toEqual(["a"]);
 });
 
 test("providers that were made are closed if a later one cannot be", async () => {

@@ -1,6 +1,8 @@
 // Makes the providers that a configuration names. What each costs to load is loaded only if it is named: the native
 // library of node-llama-cpp takes a third of a second.
 import type { Logger } from "@ectus/core";
+import { type Instruments, noInstruments } from "@ectus/monitoring";
+import { measureModelLoads } from "./metrics.ts";
 import type { Provider } from "./provider.ts";
 import type { LlamaCppOptions } from "./providers/llama-cpp/index.ts";
 import type { LlamaCppProviderConfig, OpenAiProviderConfig, ProvidersConfig } from "./providers-config.ts";
@@ -10,6 +12,8 @@ export interface CreateProvidersOptions {
   readonly log: Logger;
   /** Passed to llama.cpp providers: whose call this is, what to do when a model was loaded, threads. */
   readonly llamaCpp?: Pick<LlamaCppOptions, "cacheScope" | "onModelLoaded" | "threads">;
+  /** What is measured goes here; by default nothing is. */
+  readonly instruments?: Instruments;
   /** The maker of llama.cpp providers; the built-in one by default. */
   readonly createLlamaCpp?: (options: LlamaCppOptions) => Provider;
 }
@@ -45,9 +49,33 @@ async function createOpenAi(name: string, settings: OpenAiProviderConfig, log: L
 async function createLlamaCpp(
   name: string,
   settings: LlamaCppProviderConfig,
-  { log, llamaCpp = {}, createLlamaCpp: create }: CreateProvidersOptions,
+  options: CreateProvidersOptions,
 ): Promise<Provider> {
-  const make = create ?? (await import("./providers/llama-cpp/index.ts")).createLlamaCppProvider;
+  const make =
+    options.createLlamaCpp ?? (await import("./providers/llama-cpp/index.ts")).createLlamaCppProvider;
   const { models, sequences, queue, contextTokens, preload } = settings;
-  return make({ ...llamaCpp, name, models, sequences, queueBound: queue, contextTokens, preload, log });
+  const onModelLoaded = withMeasuredLoads(name, options);
+  return make({
+    ...options.llamaCpp,
+    ...(onModelLoaded === undefined ? {} : { onModelLoaded }),
+    name,
+    models,
+    sequences,
+    queueBound: queue,
+    contextTokens,
+    preload,
+    log: options.log,
+  });
+}
+
+function withMeasuredLoads(
+  provider: string,
+  { config, llamaCpp, instruments = noInstruments }: CreateProvidersOptions,
+): LlamaCppOptions["onModelLoaded"] {
+  if (!instruments.enabled) return llamaCpp?.onModelLoaded;
+  const measure = measureModelLoads(instruments, config.models);
+  return (event) => {
+    measure({ provider, ...event });
+    llamaCpp?.onModelLoaded?.(event);
+  };
 }

@@ -193,6 +193,7 @@ describe("a call", () => {
       provider: "first",
       providerModel: "theirs",
       usage: { inputTokens: 2, outputTokens: 1, cachedTokens: 0, reasoningTokens: 0 },
+      providerMs: 0,
     });
     expect(first.calls[0]?.request).toEqual({ model: "theirs", messages });
     expect(first.calls[0]?.request.messages).toBe(messages);

@@ -1,7 +1,9 @@
 // The engine: finds a model's providers, admits the call, falls back, and says what was used. It knows no HTTP, no
 // tenant and no key.
 import { EctusError, type Logger } from "@ectus/core";
+import { type Instruments, noInstruments } from "@ectus/monitoring";
 import { createAdmission } from "./admission.ts";
+import type { CallMeter } from "./call-meter.ts";
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "./chat.ts";
 import {
   type CallOutcome,
@@ -12,6 +14,7 @@ import {
 } from "./circuit-breaker.ts";
 import type { EmbeddingsRequest, EmbeddingsResponse } from "./embeddings.ts";
 import { holdStream } from "./held-stream.ts";
+import { createEngineMetrics } from "./metrics.ts";
 import type { CallOptions, Operation, Provider } from "./provider.ts";
 import type { ProviderConfig, ProvidersConfig } from "./providers-config.ts";
 import { type Accepted, type Lane, type Route, tryRoutes } from "./routing.ts";
@@ -38,6 +41,8 @@ export interface AnsweredBy {
 export interface ChatResult extends AnsweredBy {
   readonly completion: ChatCompletion;
   readonly usage: TokenUsage | null;
+  /** Milliseconds that the call has waited for providers and for its turn there; 0 without instruments. */
+  readonly providerMs: number;
 }
 
 export interface ChatStreamResult extends AnsweredBy {
@@ -45,11 +50,15 @@ export interface ChatStreamResult extends AnsweredBy {
   readonly chunks: AsyncIterable<ChatCompletionChunk>;
   /** What was used so far, or null where only the stream's end says it. Exact once the stream is over. */
   usageSoFar(): TokenUsage | null;
+  /** Milliseconds that the call has waited for providers so far, for chunks too; 0 without instruments. */
+  providerMs(): number;
 }
 
 export interface EmbeddingsResult extends AnsweredBy {
   readonly response: EmbeddingsResponse;
   readonly usage: TokenUsage | null;
+  /** As that of a chat. */
+  readonly providerMs: number;
 }
 
 export interface ProviderStatus {
@@ -90,6 +99,10 @@ export interface EngineOptions {
   readonly circuit?: CircuitOptions;
   /** How long a call may wait for its turn. */
   readonly maxQueueWaitMs?: number;
+  /** What is measured goes here; by default nothing is. */
+  readonly instruments?: Instruments;
+  /** Milliseconds of a clock that nobody sets, for what is measured. */
+  readonly monotonicNow?: () => number;
 }
 
 interface Model {
@@ -97,33 +110,58 @@ interface Model {
   readonly routes: readonly Route[];
 }
 
+interface Answered<T> extends Accepted<T> {
+  readonly meter: CallMeter;
+}
+
 const defaultQueueWaitMs = 30_000;
 
 export function createEngine(options: EngineOptions): Engine {
-  const { config, log, now = Date.now } = options;
+  const { config, log, now = Date.now, instruments = noInstruments } = options;
+  const { monotonicNow = () => performance.now() } = options;
   const lanes = createLanes(options, now);
   const models = createModels(config, lanes, Math.floor(now() / 1000));
   const infos = [...models.values()].map(({ info }) => info);
 
-  function routesOf(id: string, operation: Operation): readonly Route[] {
-    const model = models.get(id);
-    if (model === undefined) throw new EctusError("model_not_found", { model: id, param: "model" });
-    if (!model.info.operations.includes(operation))
-      throw new EctusError("unsupported_operation", { model: id, operation, param: "model" });
-    return model.routes;
+  const metrics = createEngineMetrics({ instruments, config, monotonicNow, circuits: status });
+
+  function status(): readonly ProviderStatus[] {
+    return [...lanes.values()].map(({ provider, circuit, admission }) => ({
+      name: provider.name,
+      circuit: circuit.state,
+      inFlight: admission.inFlight,
+      queued: admission.queued,
+    }));
   }
 
-  const routing = {
-    now,
-    onRouteFailed(route: Route, error: unknown): void {
-      const code = error instanceof EctusError ? error.code : undefined;
-      const err = code === undefined ? error : undefined;
-      log.warn(
-        { provider: route.lane.provider.name, providerModel: route.model, code, err },
-        "provider failed",
-      );
-    },
-  };
+  function onRouteFailed(route: Route, error: unknown): void {
+    const code = error instanceof EctusError ? error.code : undefined;
+    const err = code === undefined ? error : undefined;
+    log.warn(
+      { provider: route.lane.provider.name, providerModel: route.model, code, err },
+      "provider failed",
+    );
+  }
+
+  /** Has one of the model's providers answer. */
+  async function ask<T>(
+    id: string,
+    operation: Operation,
+    call: CallOptions,
+    attempt: (route: Route) => Promise<T>,
+  ): Promise<Answered<T>> {
+    const model = models.get(id);
+    if (model === undefined) throw new EctusError("model_not_found", { model: id, param: "model" });
+    const meter = metrics.begin(id, operation);
+    try {
+      if (!model.info.operations.includes(operation))
+        throw new EctusError("unsupported_operation", { model: id, operation, param: "model" });
+      return { meter, ...(await tryRoutes(id, model.routes, call, { now, onRouteFailed, meter }, attempt)) };
+    } catch (error) {
+      meter.failed(error, call.signal);
+      throw error;
+    }
+  }
 
   function finish({ route, permit, startedAt }: Accepted<unknown>, outcome: CallOutcome): void {
     route.lane.circuit.record(permit, outcome);
@@ -134,68 +172,52 @@ export function createEngine(options: EngineOptions): Engine {
     models: () => infos,
     model: (id) => models.get(id)?.info,
     async chat(request, call) {
-      const accepted = await tryRoutes(
-        request.model,
-        routesOf(request.model, "chat"),
-        call,
-        routing,
-        (route) => route.lane.provider.chat({ ...request, model: route.model }, call),
+      const answered = await ask(request.model, "chat", call, (route) =>
+        route.lane.provider.chat({ ...request, model: route.model }, call),
       );
-      finish(accepted, "success");
-      const { value: completion, route } = accepted;
-      return {
-        completion,
-        provider: route.lane.provider.name,
-        providerModel: route.model,
-        usage: toTokenUsage(completion.usage),
-      };
+      finish(answered, "success");
+      const { value: completion, route, meter } = answered;
+      const usage = toTokenUsage(completion.usage);
+      meter.completed(usage);
+      return { completion, ...answeredBy(route), usage, providerMs: meter.waitedMs };
     },
     async streamChat(request, call) {
-      const accepted = await tryRoutes(
-        request.model,
-        routesOf(request.model, "chat"),
-        call,
-        routing,
-        (route) => route.lane.provider.streamChat({ ...request, model: route.model }, call),
+      const answered = await ask(request.model, "chat", call, (route) =>
+        route.lane.provider.streamChat({ ...request, model: route.model }, call),
       );
-      const { value, route, permit } = accepted;
+      const { value, route, permit, meter } = answered;
       route.lane.circuit.record(permit, "started");
+      meter.streams(value);
+      const onEnd = (outcome: CallOutcome, error: unknown): void => {
+        finish(answered, outcome);
+        meter.ended(outcome, error, call.signal);
+      };
       return {
-        chunks: holdStream(value, call.signal, (outcome) => finish(accepted, outcome)),
+        chunks: holdStream(value, call.signal, onEnd, instruments.enabled ? meter : undefined),
         usageSoFar: () => toTokenUsage(value.usageSoFar?.()),
-        provider: route.lane.provider.name,
-        providerModel: route.model,
+        providerMs: () => meter.waitedMs,
+        ...answeredBy(route),
       };
     },
     async embed(request, call) {
-      const accepted = await tryRoutes(
-        request.model,
-        routesOf(request.model, "embeddings"),
-        call,
-        routing,
-        (route) => route.lane.provider.embed({ ...request, model: route.model }, call),
+      const answered = await ask(request.model, "embeddings", call, (route) =>
+        route.lane.provider.embed({ ...request, model: route.model }, call),
       );
-      finish(accepted, "success");
-      const { value: response, route } = accepted;
-      return {
-        response,
-        provider: route.lane.provider.name,
-        providerModel: route.model,
-        usage: toEmbeddingUsage(response.usage),
-      };
+      finish(answered, "success");
+      const { value: response, route, meter } = answered;
+      const usage = toEmbeddingUsage(response.usage);
+      meter.completed(usage);
+      return { response, ...answeredBy(route), usage, providerMs: meter.waitedMs };
     },
-    status() {
-      return [...lanes.values()].map(({ provider, circuit, admission }) => ({
-        name: provider.name,
-        circuit: circuit.state,
-        inFlight: admission.inFlight,
-        queued: admission.queued,
-      }));
-    },
+    status,
     async close() {
       await Promise.all([...lanes.values()].map(({ provider }) => provider.close()));
     },
   };
+}
+
+function answeredBy({ lane, model }: Route): AnsweredBy {
+  return { provider: lane.provider.name, providerModel: model };
 }
 
 function createLanes(options: EngineOptions, now: () => number): ReadonlyMap<string, Lane> {

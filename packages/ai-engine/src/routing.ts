@@ -1,6 +1,7 @@
 // Tries a model's routes in their order until one accepts, and says what to tell the client if none does.
 import { EctusError, type ErrorCode } from "@ectus/core";
 import type { Admission } from "./admission.ts";
+import type { RouteMeter } from "./call-meter.ts";
 import type { CircuitBreaker, Permit } from "./circuit-breaker.ts";
 import type { CallOptions, Provider } from "./provider.ts";
 
@@ -29,6 +30,7 @@ export interface Routing {
   readonly now: () => number;
   /** Told of each failure that counts against a provider, whether another one mends it or not. */
   readonly onRouteFailed: (route: Route, error: unknown) => void;
+  readonly meter: RouteMeter;
 }
 
 /** Failures that another provider may not have, and that count against this one's circuit. */
@@ -62,42 +64,38 @@ export async function tryRoutes<T>(
   model: string,
   routes: readonly Route[],
   options: CallOptions,
-  { now, onRouteFailed }: Routing,
+  { now, onRouteFailed, meter }: Routing,
   attempt: (route: Route) => Promise<T>,
 ): Promise<Accepted<T>> {
   let lastError: unknown;
   let fullLane: Lane | undefined;
   for (const route of routes) {
-    const { admission, circuit } = route.lane;
+    const { provider, admission, circuit } = route.lane;
     // Nobody who is gone already has caused any work.
     if (options.signal.aborted) throw new EctusError("client_closed_request");
-    if (!circuit.allows) continue;
-    if (!admission.tryAcquire()) {
-      if (admission.full) {
-        fullLane ??= route.lane;
-        continue;
-      }
-      try {
-        await admission.acquire(options.signal);
-      } catch (error) {
-        if (error instanceof EctusError && error.code === "overloaded") {
-          fullLane ??= route.lane;
-          continue;
-        }
-        throw error;
-      }
+    if (!circuit.allows) {
+      meter.passedOver(provider.name, "circuit_open");
+      continue;
+    }
+    if (!admission.tryAcquire() && !(await awaitTurn(admission, options.signal, meter))) {
+      meter.passedOver(provider.name, "overloaded");
+      fullLane ??= route.lane;
+      continue;
     }
     const startedAt = now();
     // Asked again: the circuit may have opened while the call waited.
     const permit = circuit.begin();
     if (permit === undefined) {
       admission.release(null);
+      meter.passedOver(provider.name, "circuit_open");
       continue;
     }
     try {
-      const value = await attempt(route);
+      meter.asks(provider.name);
+      const value = await waitFor(attempt(route), meter);
       return { value, route, permit, startedAt };
     } catch (error) {
+      meter.tryFailed(provider.name, error);
       const outcome = outcomeOf(error);
       circuit.record(permit, outcome);
       admission.release(now() - startedAt);
@@ -109,6 +107,28 @@ export async function tryRoutes<T>(
   if (lastError !== undefined) throw lastError;
   if (fullLane !== undefined) throw fullLane.admission.overloaded();
   throw new EctusError("provider_unavailable", { model, retryAfterSeconds: secondsToTrial(routes) });
+}
+
+/** Waits for a slot; false if there is no room. */
+async function awaitTurn(admission: Admission, signal: AbortSignal, meter: RouteMeter): Promise<boolean> {
+  if (admission.full) return false;
+  try {
+    await waitFor(admission.acquire(signal), meter);
+    return true;
+  } catch (error) {
+    if (error instanceof EctusError && error.code === "overloaded") return false;
+    throw error;
+  }
+}
+
+/** What is done until `work` is given, such as putting a request together, is no waiting. */
+async function waitFor<T>(work: Promise<T>, meter: RouteMeter): Promise<T> {
+  meter.waits();
+  try {
+    return await work;
+  } finally {
+    meter.resumes();
+  }
 }
 
 /** A client that leaves once a provider was asked has caused work: the error says whose. */

@@ -1,0 +1,265 @@
+// Measures one call of the engine: routing.ts, held-stream.ts and engine.ts tell it what happens, it updates the series
+// that metrics.ts found for it.
+import { currentContext, EctusError, type ErrorCode } from "@ectus/core";
+import type { CounterHandle, GaugeHandle, HistogramHandle, LabelsOf } from "@ectus/monitoring";
+import type { ChatCompletionChunk, CompletionUsage } from "./chat.ts";
+import type { CallOutcome } from "./circuit-breaker.ts";
+import type { ProviderStream } from "./provider.ts";
+import { type TokenUsage, toTokenUsage } from "./usage.ts";
+
+/** How a call ended; see `outcomeOf`. */
+export type InferenceOutcome = LabelsOf<"ai_inference_requests_total">["outcome"];
+
+/** Why a try failed. */
+export type FailureReason = LabelsOf<"ai_inference_errors_total">["reason"];
+
+/** The `provider` of calls for which none was asked. */
+const noProvider = "none";
+
+/** The series of one operation of one model. */
+export interface CallSeries {
+  readonly active: GaugeHandle;
+  /** Those of calls that this provider answered, or was asked for last. */
+  of(provider: string): ProviderSeries;
+  errors(provider: string, reason: FailureReason): CounterHandle;
+  used(usage: TokenUsage): void;
+}
+
+export interface ProviderSeries {
+  requests(outcome: InferenceOutcome): CounterHandle;
+  duration(): HistogramHandle;
+  timeToFirstToken(): HistogramHandle;
+  timePerOutputToken(): HistogramHandle;
+}
+
+/** Of each call one of `completed`, `failed` and `streams` is called, and after `streams` `ended` and `settled`. */
+export interface CallMeter extends RouteMeter, StreamMeter {
+  /** Milliseconds that the call has waited for providers: for its turn, for answers and for chunks. */
+  readonly waitedMs: number;
+  /** Its answer is there. */
+  completed(usage: TokenUsage | null): void;
+  /** It ends with an error, and nothing was given to its caller. */
+  failed(error: unknown, signal: AbortSignal): void;
+  /** Its answer begins. */
+  streams(source: ProviderStream): void;
+  /** Its stream is over: `error` is what the provider's side broke it with. */
+  ended(outcome: CallOutcome, error: unknown, signal: AbortSignal): void;
+}
+
+/** What is told while routes are tried. */
+export interface RouteMeter {
+  /** From now on the call waits for a provider or its turn there, until `resumes`. */
+  waits(): void;
+  resumes(): void;
+  asks(provider: string): void;
+  passedOver(provider: string, reason: "overloaded" | "circuit_open"): void;
+  tryFailed(provider: string, error: unknown): void;
+}
+
+/** What is told while a stream is read. */
+export interface StreamMeter {
+  waits(): void;
+  resumes(): void;
+  chunk(chunk: ChatCompletionChunk): void;
+  /** The provider works no more: what was used is final. */
+  settled(): void;
+}
+
+const nothing = (): void => {};
+
+/** Measures nothing and looks at no clock. */
+export const noMeter: CallMeter = {
+  waitedMs: 0,
+  waits: nothing,
+  resumes: nothing,
+  asks: nothing,
+  passedOver: nothing,
+  tryFailed: nothing,
+  completed: nothing,
+  failed: nothing,
+  streams: nothing,
+  chunk: nothing,
+  ended: nothing,
+  settled: nothing,
+};
+
+export function measureCall(series: CallSeries, monotonicNow: () => number): CallMeter {
+  return new MeasuredCall(series, monotonicNow);
+}
+
+class MeasuredCall implements CallMeter {
+  readonly #series: CallSeries;
+  readonly #now: () => number;
+  readonly #startedMs: number;
+  readonly #exemplar: { readonly trace_id: string } | undefined;
+  #provider: string = noProvider;
+  #waitsSinceMs = 0;
+  #stream: ProviderStream | undefined;
+  #usage: CompletionUsage | null | undefined;
+  #firstTokenMs: number | undefined;
+  #completedMs: number | undefined;
+  waitedMs = 0;
+
+  constructor(series: CallSeries, monotonicNow: () => number) {
+    this.#series = series;
+    this.#now = monotonicNow;
+    this.#startedMs = monotonicNow();
+    const traceId = currentContext()?.sampledTraceId;
+    this.#exemplar = traceId === undefined ? undefined : { trace_id: traceId };
+    series.active.inc();
+  }
+
+  waits(): void {
+    this.#waitsSinceMs = this.#now();
+  }
+
+  resumes(): void {
+    this.waitedMs += this.#now() - this.#waitsSinceMs;
+  }
+
+  asks(provider: string): void {
+    this.#provider = provider;
+  }
+
+  passedOver(provider: string, reason: "overloaded" | "circuit_open"): void {
+    this.#series.errors(provider, reason).inc();
+  }
+
+  tryFailed(provider: string, error: unknown): void {
+    if (!isClientClosed(error)) this.#series.errors(provider, reasonOf(error)).inc();
+  }
+
+  completed(usage: TokenUsage | null): void {
+    this.#complete();
+    if (usage !== null) this.#series.used(usage);
+  }
+
+  failed(error: unknown, signal: AbortSignal): void {
+    this.#end(outcomeOf(error, signal));
+    // A provider that counts itself says what it had done for the client that left.
+    if (!isClientClosed(error)) return;
+    const usage = toTokenUsage(error.details.usage as CompletionUsage | undefined);
+    if (usage !== null) this.#series.used(usage);
+  }
+
+  streams(source: ProviderStream): void {
+    this.#stream = source;
+  }
+
+  chunk(chunk: ChatCompletionChunk): void {
+    if (chunk.usage != null) this.#usage = chunk.usage;
+    if (this.#firstTokenMs === undefined && hasToken(chunk)) {
+      this.#firstTokenMs = this.#now();
+      const seconds = (this.#firstTokenMs - this.#startedMs) / 1000;
+      this.#ofProvider().timeToFirstToken().observe(seconds, this.#exemplar);
+    }
+  }
+
+  ended(outcome: CallOutcome, error: unknown, signal: AbortSignal): void {
+    if (outcome === "success") {
+      this.#complete();
+      return;
+    }
+    this.#end(signal.aborted && isLeftByClient(signal) ? "client_closed" : "interrupted");
+    if (error !== undefined) this.tryFailed(this.#provider, error);
+  }
+
+  settled(): void {
+    const usage = toTokenUsage(this.#usage) ?? toTokenUsage(this.#stream?.usageSoFar?.());
+    this.#stream = undefined;
+    if (usage === null) return;
+    this.#series.used(usage);
+    if (this.#completedMs === undefined || this.#firstTokenMs === undefined || usage.outputTokens < 2) return;
+    const seconds = (this.#completedMs - this.#firstTokenMs) / 1000;
+    this.#ofProvider()
+      .timePerOutputToken()
+      .observe(seconds / (usage.outputTokens - 1));
+  }
+
+  #complete(): void {
+    this.#completedMs = this.#now();
+    const seconds = (this.#completedMs - this.#startedMs) / 1000;
+    this.#ofProvider().duration().observe(seconds, this.#exemplar);
+    this.#end("completed");
+  }
+
+  #end(outcome: InferenceOutcome): void {
+    this.#ofProvider().requests(outcome).inc();
+    this.#series.active.dec();
+  }
+
+  #ofProvider(): ProviderSeries {
+    return this.#series.of(this.#provider);
+  }
+}
+
+/**
+ * How a call ended that brought no answer.
+ *
+ * `overloaded` is a lack of room, here or upstream, that passes by itself or by more room. Circuits that are open are
+ * no such thing but the trace of failures: counted as `overloaded`, they would end an alert on failed calls as soon as
+ * they open, in the middle of an outage. So `provider_unavailable` is `failed`, as is a call that this server cut.
+ */
+function outcomeOf(error: unknown, signal: AbortSignal): InferenceOutcome {
+  if (signal.aborted) return isLeftByClient(signal) ? "client_closed" : "failed";
+  if (!(error instanceof EctusError)) return "failed";
+  switch (error.code) {
+    case "client_closed_request":
+      return "client_closed";
+    case "overloaded":
+    case "upstream_rate_limited":
+      return "overloaded";
+    default:
+      return error.status < 500 ? "rejected" : "failed";
+  }
+}
+
+/** Whether an aborted signal means that the client left, not that this server stops. */
+function isLeftByClient({ reason }: AbortSignal): boolean {
+  return !(reason instanceof EctusError) || isClientClosed(reason);
+}
+
+function isClientClosed(error: unknown): error is EctusError {
+  return error instanceof EctusError && error.code === "client_closed_request";
+}
+
+const reasons: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  "upstream_error",
+  "upstream_timeout",
+  "upstream_rate_limited",
+  "upstream_rejected",
+  "context_length_exceeded",
+  "invalid_request",
+  "stream_interrupted",
+  "model_unavailable",
+  "overloaded",
+  "shutting_down",
+]);
+
+function reasonOf(error: unknown): FailureReason {
+  return error instanceof EctusError && reasons.has(error.code)
+    ? (error.code as FailureReason)
+    : "internal_error";
+}
+
+/** Where servers put what a model says: OpenAI, and for its thoughts vLLM, DeepSeek and OpenRouter. */
+const tokenFields = [
+  "content",
+  "reasoning_content",
+  "reasoning",
+  "reasoning_details",
+  "tool_calls",
+  "function_call",
+  "refusal",
+  "audio",
+];
+
+/** The first chunk often names the role only, with an empty content. */
+function hasToken({ choices }: ChatCompletionChunk): boolean {
+  // Providers vouch for the choices, not for what is in them.
+  return choices.some(({ delta }) => tokenFields.some((field) => !isEmpty(delta?.[field])));
+}
+
+function isEmpty(value: unknown): boolean {
+  return value == null || value === "" || (Array.isArray(value) && value.length === 0);
+}
