@@ -65,6 +65,7 @@ async function start(): Promise<{ child: Child; credentials: Credentials }> {
       DATABASE_OWNER_URL: testDatabase.ownerUrl,
       AI_PROVIDERS: join(folder, "providers.yaml"),
       HOST: "127.0.0.1",
+      METRICS_PORT: "0",
     },
     stdio: ["ignore", "pipe", "pipe"],
   });

@@ -76,7 +76,8 @@ export interface Answer {
   readonly json: any;
 }
 
-export interface TestApiOptions extends Partial<Pick<ServerOptions, "maxFileBytes" | "stallMs" | "storage">> {
+export interface TestApiOptions
+  extends Partial<Pick<ServerOptions, "instruments" | "maxFileBytes" | "stallMs" | "storage">> {
   /** The application's database URL; a new test database by default. */
   readonly databaseUrl?: string;
   /** The owner's URL of the same. */
@@ -171,8 +172,9 @@ export async function startApi(options: TestApiOptions = {}): Promise<TestApi> {
     ]),
     models: doubleModels,
   };
-  const providers = await createProviders({ config, log });
-  const engine = createEngine({ config, providers, log, circuit: neverOpen });
+  const measured = given.instruments === undefined ? {} : { instruments: given.instruments };
+  const providers = await createProviders({ config, log, ...measured });
+  const engine = createEngine({ config, providers, log, circuit: neverOpen, ...measured });
   started.defer(() => engine.close());
   const serverOptions: ServerOptions = {
     host: "127.0.0.1",

@@ -106,6 +106,7 @@ export async function sendStream(
     if (response.destroyed) return;
     if (sent === 1) {
       if (behavior.hang === "mid-stream") return;
+      await behavior.restAfter;
       // A reset throws away what the other side has not read yet: it gets some time to read the first chunk.
       if (behavior.reset !== undefined) await pause(resetAfterMs);
       if (behavior.reset === "mid-stream") {

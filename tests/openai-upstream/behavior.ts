@@ -4,6 +4,10 @@
 export interface Behavior {
   /** Milliseconds before the headers. */
   readonly delayMs?: number;
+  /** Waits for this before the headers. */
+  readonly after?: Promise<unknown>;
+  /** Waits for this after the first chunk of a stream. */
+  readonly restAfter?: Promise<unknown>;
   /** Waits for ever: before the headers, or in a stream after the headers or after the first chunk. */
   readonly hang?: "before-headers" | "after-headers" | "mid-stream";
   /** Cuts the connection with a TCP reset: before the headers, after the first chunk, or within the second one. */

@@ -117,6 +117,7 @@ export async function startUpstream(initial: Behavior = {}): Promise<Upstream> {
     record(request, response, body);
     const behavior = scripted.shift() ?? byModel.get(String(body.model)) ?? fallback;
     if (behavior.delayMs !== undefined) await pause(behavior.delayMs);
+    await behavior.after;
     if (behavior.hang === "before-headers") return;
     if (behavior.reset === "before-headers") {
       request.socket.resetAndDestroy();

@@ -68,8 +68,13 @@ test("waits for a reader that does not read until it reads", async () => {
   socket.pause();
   const events = openEventStream(response, controller().signal);
   const waiting = sendUntilFull(events);
+  expect(events.waitedMs).toBe(0);
+  const sinceMs = performance.now();
+  await new Promise((resolve) => void setImmediate(resolve));
+  const atLeastMs = performance.now() - sinceMs;
   socket.resume();
   await waiting;
+  expect(events.waitedMs).toBeGreaterThanOrEqual(atLeastMs);
   await events.send("again");
   events.end();
 });

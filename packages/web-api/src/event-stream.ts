@@ -9,6 +9,8 @@ export interface EventStream {
   end(): void;
   /** Ends the stream with an error event, if the client is still there. */
   fail(body: ErrorBody): void;
+  /** Milliseconds that `send` has waited for the client so far. */
+  readonly waitedMs: number;
 }
 
 /** A client that takes nothing for this long is taken for gone: it holds a provider's slot. */
@@ -30,9 +32,12 @@ export function openEventStream(
     "x-accel-buffering": "no",
   });
 
+  let waitedMs = 0;
   const drained = (): Promise<void> =>
     new Promise((resolve, reject) => {
+      const sinceMs = performance.now();
       const done = (): void => {
+        waitedMs += performance.now() - sinceMs;
         clearTimeout(timer);
         response.off("drain", done);
         signal.removeEventListener("abort", done);
@@ -61,6 +66,9 @@ export function openEventStream(
     fail(body) {
       if (!response.destroyed) response.write(`data: ${JSON.stringify(body)}\n\n`);
       end();
+    },
+    get waitedMs() {
+      return waitedMs;
     },
   };
 }

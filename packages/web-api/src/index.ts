@@ -1,2 +1,3 @@
+export { addHttpMetrics } from "./middleware/metrics.ts";
 export type { RouteInfo } from "./route-table.ts";
 export { type Server, type ServerOptions, startServer } from "./server.ts";

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { Engine } from "@ectus/ai-engine";
 import type { Logger, Logging } from "@ectus/core";
 import type { Database } from "@ectus/database";
+import { type Instruments, noInstruments } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import multipart from "@fastify/multipart";
 import swagger from "@fastify/swagger";
@@ -19,11 +20,13 @@ import { createTokenBudgets } from "./limits/token-budgets.ts";
 import { addAccessLog } from "./middleware/access-log.ts";
 import { addAuthentication } from "./middleware/authentication.ts";
 import { addErrorHandler, sendError, toEctusError } from "./middleware/error-handler.ts";
+import { addGatewayOverhead } from "./middleware/gateway-overhead.ts";
 import { addJsonBody, mostJsonBytes } from "./middleware/json-body.ts";
 import {
   createMalformedRequestHandler,
   type MalformedRequestHandler,
 } from "./middleware/malformed-requests.ts";
+import { addHttpMetrics, type HttpMetrics } from "./middleware/metrics.ts";
 import { addRequestContext, newRequestId } from "./middleware/request-context.ts";
 import { addShutdown, type Shutdown, shuttingDown } from "./middleware/shutdown.ts";
 import { addUnreadAnswers } from "./middleware/unread-answers.ts";
@@ -49,6 +52,8 @@ export interface ServerOptions {
   readonly storage: BlobStorage;
   readonly engine: Engine;
   readonly logging: Logging;
+  /** Where requests are measured; nowhere by default. */
+  readonly instruments?: Instruments;
   /** Bytes that one uploaded file may have; 512 MiB by default, as with OpenAI. */
   readonly maxFileBytes?: number;
   /** How long the client of a stream or of a large answer may take nothing before it is cut; 60,000 by default. */
@@ -101,7 +106,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const app = createApp(options, malformed, log);
   try {
     const parts = await addParts(app, options, { keys, accounting, log });
-    malformed.watch(app.server);
+    malformed.watch(app.server, parts.metrics);
     await app.listen({ host: options.host, port: options.port });
     return handle(app, parts, closeAccounts);
   } catch (error) {
@@ -115,6 +120,7 @@ interface Parts {
   readonly table: RouteTable;
   readonly signals: ClientSignals;
   readonly shutdown: Shutdown;
+  readonly metrics: HttpMetrics;
 }
 
 function handle(app: App, { table, signals, shutdown }: Parts, closeAccounts: () => Promise<void>): Server {
@@ -148,11 +154,14 @@ async function addParts(
 ): Promise<Parts> {
   const { database, storage, engine, apiKeySecrets } = options;
   const { maxFileBytes = defaultMaxFileBytes, stallMs = defaultStallMs } = options;
+  const { instruments = noInstruments } = options;
   const signals = createClientSignals();
   // Answers are made by this program; their schemas are documentation, and what a provider adds must not be cut off.
   app.setSerializerCompiler(() => (answer) => JSON.stringify(answer));
   app.setValidatorCompiler(createValidatorCompiler());
   const table = recordRoutes(app);
+  const metrics = addHttpMetrics(app, instruments);
+  addGatewayOverhead(app, instruments);
   addRequestContext(app);
   addAccessLog(app, log);
   const shutdown = addShutdown(app);
@@ -178,7 +187,7 @@ async function addParts(
     addFiles(routes, { database, storage, signals, maxFileBytes, log });
     addTenants(routes, { database, apiKeySecret: apiKeySecrets[0] });
   });
-  return { table, signals, shutdown };
+  return { table, signals, shutdown, metrics };
 }
 
 function refuseWhileStopping({ stopping }: Shutdown): void {

@@ -184,6 +184,7 @@ test("a deadlock or a full disk is tried again", async () => {
         text: "do $$ begin raise exception 'no space' using errcode = 'disk_full'; end $$",
         values: [],
         operation: "test",
+        table: "none",
       });
   });
   const settlements = start({ database: watched });

@@ -184,6 +184,7 @@ test("a clock that is hours ahead spoils no more than the next minute", async ()
     text: "select window_start <= date_trunc('minute', now()) + interval '1 minute' as sane from rate_windows where $1 = 1",
     values: [1],
     operation: "test",
+    table: "none",
   });
   expect(windows.every(({ sane }) => sane)).toBe(true);
 });

@@ -1,11 +1,15 @@
-// Answers what is no HTTP request at all, in OpenAI's shape like everything else.
-import type { Server, ServerResponse } from "node:http";
+// Answers what reaches no framework, in OpenAI's shape like everything else: what is no HTTP request at all, or comes
+// too slowly, or asks for a tunnel.
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EctusError, type Logger } from "@ectus/core";
+import { markAnswered } from "./answered-status.ts";
+import type { HttpMetrics } from "./metrics.ts";
 import { newRequestId } from "./request-context.ts";
 
 const statusTexts: Readonly<Record<number, string>> = {
   400: "Bad Request",
+  404: "Not Found",
   408: "Request Timeout",
   431: "Request Header Fields Too Large",
 };
@@ -13,19 +17,32 @@ const statusTexts: Readonly<Record<number, string>> = {
 export interface MalformedRequestHandler {
   /** Takes the server's `clientError`. */
   handle(error: Error, socket: Socket): void;
-  /** Tells it of the server whose answers it must not write into. */
-  watch(server: Server): void;
+  /** Tells it of the server whose answers it must not write into, and whose tunnels it refuses. */
+  watch(server: Server, metrics?: HttpMetrics): void;
 }
 
+const mostShownTarget = 200;
+
 export function createMalformedRequestHandler(log: Logger): MalformedRequestHandler {
-  // The answers in progress on a connection.
-  const answering = new WeakMap<Socket, Set<ServerResponse>>();
+  const bySocket = new WeakMap<Socket, Traffic>();
+  let metrics: HttpMetrics | undefined;
+
   return {
-    watch(server) {
+    watch(server, httpMetrics) {
+      metrics = httpMetrics;
       server.on("request", (request, response) => {
-        const responses = answering.get(request.socket) ?? new Set();
-        answering.set(request.socket, responses.add(response));
-        response.once("close", () => responses.delete(response));
+        const traffic = bySocket.get(request.socket) ?? { answering: new Set(), latest: request };
+        traffic.answering.add(response);
+        traffic.latest = request;
+        bySocket.set(request.socket, traffic);
+        response.once("close", () => traffic.answering.delete(response));
+      });
+      // The framework has no part in it, and the server would only cut the connection.
+      server.on("connect", ({ method = "CONNECT", url = "" }, stream) => {
+        const socket = stream as Socket;
+        socket.on("error", () => socket.destroy());
+        const fault = new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) });
+        metrics?.refused({ socket, method, status: fault.status, bytes: refuse(socket, fault) });
       });
     },
     handle(error, socket) {
@@ -35,26 +52,45 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
         return;
       }
       const fault = toFault(code);
-      const requestId = newRequestId();
-      log.info({ code, requestId }, "malformed request");
-      if (
-        answering
-          .get(socket)
-          ?.values()
-          .some((response) => response.headersSent)
-      ) {
+      const { answering = new Set<ServerResponse>(), latest } = bySocket.get(socket) ?? {};
+      const responses = [...answering];
+      // Where the fault is in a body, its request has its answer with this.
+      const isBody = latest !== undefined && !latest.complete;
+      const response = isBody ? responses.find(({ req }) => req === latest) : undefined;
+      if (responses.some(({ headersSent }) => headersSent)) {
+        log.info({ code, requestId: newRequestId() }, "malformed request");
         // An answer is half sent: nothing else can be said on this connection.
         socket.destroy();
-        return;
+      } else if (isBody && response === undefined) {
+        // It was refused before its body came.
+        socket.end();
+      } else {
+        const bytes = refuse(socket, fault, code);
+        if (response === undefined) metrics?.refused({ socket, status: fault.status, bytes });
+        // A client that sent its end has most likely gone.
+        else if (code !== "HPE_INVALID_EOF_STATE") markAnswered(response, fault.status);
       }
-      const body = JSON.stringify(fault.toBody());
-      socket.end(
-        `HTTP/1.1 ${fault.status} ${statusTexts[fault.status]}\r\n` +
-          `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-          `x-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`,
-      );
     },
   };
+
+  /** Writes an answer and ends the connection; gives the bytes of the answer. */
+  function refuse(socket: Socket, fault: EctusError, code?: string): number {
+    const requestId = newRequestId();
+    log.info({ code: code ?? fault.code, requestId }, "malformed request");
+    const body = JSON.stringify(fault.toBody());
+    const answer =
+      `HTTP/1.1 ${fault.status} ${statusTexts[fault.status]}\r\n` +
+      `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `x-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`;
+    socket.end(answer);
+    return Buffer.byteLength(answer);
+  }
+}
+
+interface Traffic {
+  /** The answers in progress on a connection. */
+  readonly answering: Set<ServerResponse>;
+  latest: IncomingMessage;
 }
 
 function toFault(code: string | undefined): EctusError {

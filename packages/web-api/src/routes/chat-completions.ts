@@ -23,6 +23,7 @@ import { checkStorable, completionRecord } from "../completion-record.ts";
 import { type EventStream, openEventStream } from "../event-stream.ts";
 import { abortedOutcome, endFailedCall, isAborted } from "../failed-call.ts";
 import { loggableError } from "../loggable-error.ts";
+import { inferenceAnswered } from "../middleware/gateway-overhead.ts";
 import { publicId } from "../public-ids.ts";
 import { errorAnswers } from "../schemas.ts";
 import { reserveForChat } from "../token-reservation.ts";
@@ -91,19 +92,20 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
         signal: signals.of(reply),
         correlationId: request.context.correlationId,
       };
-      return body.stream === true ? stream(call, request, reply) : complete(call);
+      return body.stream === true ? stream(call, request, reply) : complete(call, reply);
     },
   );
 
-  async function complete(call: Call): Promise<object> {
+  async function complete(call: Call, reply: FastifyReply): Promise<object> {
     const { body, account, signal, correlationId } = call;
     const answer = await engine
       .chat(call.request, { signal, correlationId })
       .catch((error) => endFailedCall(account, error, signal));
-    const { completion, usage } = answer;
+    const { completion, usage, providerMs } = answer;
     completion.id = publicId("chatcmpl-", account.id);
     completion.model = body.model;
     await settleWhole(call, answer, usage, () => completion);
+    inferenceAnswered(reply, { operation: "chat", providerMs, clientMs: 0 });
     return completion;
   }
 
@@ -118,6 +120,8 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
     try {
       await relay(call, answer, events);
       events.end();
+      const { waitedMs: clientMs } = events;
+      inferenceAnswered(reply, { operation: "chat", providerMs: answer.providerMs(), clientMs });
     } catch (error) {
       const fault =
         error instanceof EctusError ? error : new EctusError("internal_error", {}, { cause: error });

@@ -6,6 +6,7 @@ import type { App } from "../app.ts";
 import { callerOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
 import { endFailedCall } from "../failed-call.ts";
+import { inferenceAnswered } from "../middleware/gateway-overhead.ts";
 import { errorAnswers, Nullable } from "../schemas.ts";
 import { findModel } from "./chat-completions.ts";
 
@@ -83,6 +84,11 @@ export function addEmbeddings(app: App, { engine, accounting, signals }: Embeddi
         .catch((error) => endFailedCall(account, error, signal));
       answer.response.model = body.model;
       await account.settle({ answeredBy: answer, outcome: "completed", usage: answer.usage });
+      inferenceAnswered(reply, {
+        operation: "embeddings",
+        providerMs: answer.providerMs,
+        clientMs: 0,
+      });
       return answer.response;
     },
   );
