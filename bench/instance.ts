@@ -45,7 +45,13 @@ export async function startEctus(upstreamPort: number): Promise<Instance> {
   await writeFile(providers, providersFile(upstreamPort));
   const process = startNode({
     args: [...(await npmStartArguments()), "--port", "0", "--data-dir", dataDir],
-    env: { AI_PROVIDERS: providers, HOST: "127.0.0.1", LOG_LEVEL: "info", LOG_FORMAT: "json" },
+    env: {
+      AI_PROVIDERS: providers,
+      HOST: "127.0.0.1",
+      METRICS_PORT: "0",
+      LOG_LEVEL: "info",
+      LOG_FORMAT: "json",
+    },
     cwd: root,
   });
   const stop = async (): Promise<void> => {

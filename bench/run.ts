@@ -3,9 +3,11 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { errorMessage } from "@ectus/core";
 import { gateway } from "./gateway.ts";
+import { http } from "./http.ts";
+import { metrics } from "./metrics.ts";
 import { aimsTable, type Bench, rewriteDocs, toText, writeResults } from "./report.ts";
 
-const benches: readonly Bench[] = [gateway];
+const benches: readonly Bench[] = [gateway, metrics, http];
 
 const stopping = new AbortController();
 // What was started is ended in order, also when somebody presses Ctrl-C.

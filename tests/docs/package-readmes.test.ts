@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import * as core from "@ectus/core";
+import * as metrics from "@ectus/metrics";
+import * as monitoring from "@ectus/monitoring";
 import * as storage from "@ectus/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fencedBlocks } from "./fenced-blocks.ts";
@@ -11,6 +13,8 @@ import { fencedBlocks } from "./fenced-blocks.ts";
 const root = join(import.meta.dirname, "..", "..");
 const modules: Record<string, object> = {
   "@ectus/core": core,
+  "@ectus/metrics": metrics,
+  "@ectus/monitoring": monitoring,
   "@ectus/storage": storage,
   "node:fs": await import("node:fs"),
 };
@@ -73,4 +77,17 @@ test("the example of core runs and prints what it says", async () => {
   for (const line of lines) expect(readme).toContain(`\`${line}\``);
   expect(lines).toHaveLength(2);
   expect(written.map((line) => JSON.parse(line).correlationId)).toEqual(["order-17"]);
+});
+
+test("the example of the metrics runs and prints what it says", async () => {
+  const { readme, lines } = await runExample("metrics", {});
+  const [printed] = fencedBlocks(readme).filter(({ info }) => info === "text");
+  expect(lines.join("\n").trim()).toBe(printed?.code.trim());
+});
+
+test("the example of the monitoring runs and prints what it says", async () => {
+  const logging = core.createLogging({ levels: { default: "error", modules: {} }, format: "json" });
+  const { readme, lines } = await runExample("monitoring", { log: logging.module("metrics") });
+  expect(lines).toHaveLength(1);
+  expect(readme).toContain(`It prints \`${lines[0]}\`.`);
 });

@@ -13,6 +13,7 @@ import { fencedBlocks } from "./fenced-blocks.ts";
 const run = promisify(execFile);
 const root = join(import.meta.dirname, "..", "..");
 const shownUrl = "http://127.0.0.1:8080";
+const shownMetricsUrl = "http://127.0.0.1:9090/metrics";
 const readText = (path: string) => readFile(join(root, path), "utf8");
 const readme = await readText("README.md");
 const model = await peer("model");
@@ -20,6 +21,7 @@ const model = await peer("model");
 let folder: string;
 let dataDir: string;
 let url: string;
+let metricsUrl: string;
 let printed = "";
 let instance: ChildProcess | undefined;
 
@@ -27,7 +29,14 @@ let instance: ChildProcess | undefined;
 async function start(): Promise<void> {
   const child = spawn(process.execPath, ["packages/cli/src/main.ts", "up"], {
     cwd: root,
-    env: { ...process.env, PORT: "0", HOST: "127.0.0.1", DATA_DIR: dataDir, LOG_LEVEL: "warn" },
+    env: {
+      ...process.env,
+      PORT: "0",
+      METRICS_PORT: "0",
+      HOST: "127.0.0.1",
+      DATA_DIR: dataDir,
+      LOG_LEVEL: "warn",
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   instance = child;
@@ -41,6 +50,7 @@ async function start(): Promise<void> {
     child.once("close", (code) => reject(new Error(`the instance ended with ${code}: ${printed}`)));
   });
   url = /answers at (\S+)/.exec(printed)?.[1] ?? "";
+  metricsUrl = /Metrics for Prometheus are at (\S+)\./.exec(printed)?.[1] ?? "";
 }
 
 describe.skipIf(!model)("the README", () => {
@@ -60,12 +70,15 @@ describe.skipIf(!model)("the README", () => {
 
   test("has commands and a program that run, one after the other, and print what it says", async () => {
     const blocks = fencedBlocks(readme).filter(({ info }) => info.endsWith(" run"));
-    expect(blocks.map(({ info }) => info)).toEqual(["sh run", "js run", "sh run", "sh run"]);
+    expect(blocks.map(({ info }) => info)).toEqual(["sh run", "js run", "sh run", "sh run", "sh run"]);
     await symlink(join(root, "node_modules"), join(folder, "node_modules"));
     // One shell for all: a block goes on with what an earlier one has exported. curl fails where the API does.
     let script = 'curl() { command curl --fail-with-body "$@"; }\n';
     for (const { info, code } of blocks) {
-      const here = code.replaceAll(shownUrl, url).replaceAll("./.ectus/", `${dataDir}/`);
+      const here = code
+        .replaceAll(shownMetricsUrl, metricsUrl)
+        .replaceAll(shownUrl, url)
+        .replaceAll("./.ectus/", `${dataDir}/`);
       if (info === "js run") await writeFile(join(folder, "hello.mjs"), here);
       script += info === "js run" ? `node '${join(folder, "hello.mjs")}'\n` : here;
       script += "printf '\\n=====\\n'\n";
@@ -75,7 +88,7 @@ describe.skipIf(!model)("the README", () => {
       env: { ...process.env, DATA_DIR: dataDir },
       timeout: 55_000,
     });
-    const [models = "", answer, tenant = "", commands] = stdout.split("\n=====\n");
+    const [models = "", answer, tenant = "", commands, metrics] = stdout.split("\n=====\n");
     expect(JSON.parse(models)).toMatchObject({ data: [{ id: "smollm2-135m-instruct" }] });
     expect(readme).toContain(`\`node hello.mjs\` prints \`${answer}\``);
     expect(JSON.parse(tenant)).toMatchObject({ object: "tenant", name: "Umbrella" });
@@ -83,6 +96,7 @@ describe.skipIf(!model)("the README", () => {
     expect(commands).toMatch(/ Acme Corp +active /);
     expect(commands).toContain("ok    database: ");
     expect(commands).not.toMatch(/^fail /m);
+    expect(metrics).toContain('http_requests_total{method="GET",path="/v1/models",status="200"} 1');
   }, 60_000);
 
   test("has a picture of what one sees", async () => {
@@ -97,6 +111,7 @@ describe.skipIf(!model)("the README", () => {
     expect(lines).toContain(`    version: "${version}"`);
 
     const seen = printed
+      .replaceAll(metricsUrl, shownMetricsUrl)
       .replaceAll(url, shownUrl)
       .replaceAll(`${dataDir}/`, "/home/ada/ectus-r/.ectus/")
       .replace(/sk-[\w-]{43}/, "sk-…");

@@ -46,7 +46,7 @@ async function npmStart(): Promise<Started> {
   );
   const npm = spawn("npm", ["start"], {
     cwd: checkout,
-    env: { ...environment, PORT: "0" },
+    env: { ...environment, PORT: "0", METRICS_PORT: "0" },
     detached: true,
     stdio: ["ignore", "pipe", "pipe"],
   });

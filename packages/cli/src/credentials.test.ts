@@ -36,8 +36,22 @@ afterEach(async () => {
   await rm(dataDir, { recursive: true });
 });
 
-const ensure = (more: { baseUrl?: string; dataDir?: string; apiKeySecrets?: [string, ...string[]] } = {}) =>
-  ensureCredentials({ database, dataDir, apiKeySecrets: [secret], baseUrl: "http://127.0.0.1:1", ...more });
+const ensure = (
+  more: {
+    baseUrl?: string;
+    metricsUrl?: string | undefined;
+    dataDir?: string;
+    apiKeySecrets?: [string, ...string[]];
+  } = {},
+) =>
+  ensureCredentials({
+    database,
+    dataDir,
+    apiKeySecrets: [secret],
+    baseUrl: "http://127.0.0.1:1",
+    metricsUrl: "http://127.0.0.1:9/metrics",
+    ...more,
+  });
 
 async function scopesOf(key: string, under = secret): Promise<readonly string[] | undefined> {
   return (await findApiKey(database, [apiKeyDigest(key, under)]))?.scopes;
@@ -59,7 +73,7 @@ test("the first start makes a tenant and keys that are in the database", async (
   expect(JSON.parse(await readFile(join(dataDir, "credentials.json"), "utf8"))).toEqual(made);
 });
 
-test("later starts change only the URL, also after the secret was rotated", async () => {
+test("later starts change only the URLs, also after the secret was rotated", async () => {
   const made = await ensure();
   expect(await ensure()).toEqual(made);
   const rotated = ["a new secret of 32 characters and more", secret] as const;
@@ -67,6 +81,11 @@ test("later starts change only the URL, also after the secret was rotated", asyn
     ...made,
     baseUrl: "http://127.0.0.1:2",
   });
+  const elsewhere = await ensure({ metricsUrl: "http://127.0.0.1:8/metrics" });
+  expect(elsewhere).toEqual({ ...made, metricsUrl: "http://127.0.0.1:8/metrics" });
+  expect(JSON.parse(await readFile(join(dataDir, "credentials.json"), "utf8"))).toEqual(elsewhere);
+  await ensure({ metricsUrl: undefined });
+  expect(await readFile(join(dataDir, "credentials.json"), "utf8")).not.toContain("metricsUrl");
   await expectWhole(made);
 });
 

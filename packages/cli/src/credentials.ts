@@ -18,6 +18,8 @@ import { writePrivateFile } from "./instance-secrets.ts";
 
 export interface Credentials {
   readonly baseUrl: string;
+  /** Where Prometheus finds the metrics; undefined when none are served. */
+  readonly metricsUrl?: string | undefined;
   readonly operatorKey: string;
   readonly tenants: readonly {
     readonly id: string;
@@ -33,6 +35,7 @@ export interface EnsureCredentialsOptions {
   /** Secrets of API keys, the newest first. */
   readonly apiKeySecrets: readonly [string, ...string[]];
   readonly baseUrl: string;
+  readonly metricsUrl: string | undefined;
 }
 
 const system = { actor: { type: "system" } } as const;
@@ -43,17 +46,17 @@ export const credentialsFile = (dataDir: string): string => join(dataDir, "crede
 const unfinishedFile = (dataDir: string): string => join(dataDir, "credentials.unfinished.json");
 
 /**
- * Makes the operator's key, a demo tenant and its keys on the first start, and writes the file; later only the URL in
- * it may change. A start that was cut off in between is completed by the next one.
+ * Makes the operator's key, a demo tenant and its keys on the first start, and writes the file; later only the URLs
+ * in it may change. A start that was cut off in between is completed by the next one.
  *
  * @returns undefined when the database has tenants that this folder knows no valid keys of
  */
 export async function ensureCredentials(options: EnsureCredentialsOptions): Promise<Credentials | undefined> {
-  const { database, dataDir, baseUrl } = options;
+  const { database, dataDir, baseUrl, metricsUrl } = options;
   const known = await readCredentials(credentialsFile(dataDir));
   if (known !== undefined && (await isValid(known, options))) {
-    if (known.baseUrl === baseUrl) return known;
-    const moved = { ...known, baseUrl };
+    if (known.baseUrl === baseUrl && known.metricsUrl === metricsUrl) return known;
+    const moved = { ...known, baseUrl, metricsUrl };
     await write(credentialsFile(dataDir), moved);
     return moved;
   }
@@ -91,7 +94,7 @@ async function isValid({ tenants }: Credentials, options: EnsureCredentialsOptio
 }
 
 async function makeCredentials(options: EnsureCredentialsOptions): Promise<Credentials | undefined> {
-  const { database, dataDir, baseUrl } = options;
+  const { database, dataDir, baseUrl, metricsUrl } = options;
   const begun = await readCredentials(unfinishedFile(dataDir));
   const tenant = await findOrMakeDemoTenant(database, begun?.tenants[0]?.id);
   if (tenant === undefined) return undefined;
@@ -103,7 +106,7 @@ async function makeCredentials(options: EnsureCredentialsOptions): Promise<Crede
           operatorKey: createApiKey(),
           tenants: [{ id, name, adminKey: createApiKey(), key: createApiKey() }],
         };
-  const credentials: Credentials = { baseUrl, ...keys };
+  const credentials: Credentials = { baseUrl, metricsUrl, ...keys };
   await write(unfinishedFile(dataDir), credentials);
   await ensureKey(options, credentials.operatorKey, platformTenantId, "First operator", ["operator"]);
   for (const { adminKey, key } of credentials.tenants) {

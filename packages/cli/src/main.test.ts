@@ -49,7 +49,14 @@ function ectus(...args: string[]): Ectus {
 function start(args: readonly string[]): Ectus {
   const child = spawn(process.execPath, args, {
     cwd: folder,
-    env: { PATH: process.env.PATH, HOME: folder, PORT: "0", HOST: "127.0.0.1", AI_PROVIDERS: providers },
+    env: {
+      PATH: process.env.PATH,
+      HOME: folder,
+      PORT: "0",
+      METRICS_PORT: "0",
+      HOST: "127.0.0.1",
+      AI_PROVIDERS: providers,
+    },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let out = "";

@@ -11,6 +11,7 @@ import {
   readProvidersFile,
 } from "@ectus/ai-engine";
 import { type Config, currentContext, EctusError, type Environment, type Logger } from "@ectus/core";
+import { type Instruments, noInstruments } from "@ectus/monitoring";
 import type { ProgressBar } from "./progress-bar.ts";
 
 export interface OpenEngineOptions {
@@ -21,15 +22,18 @@ export interface OpenEngineOptions {
   readonly log: Logger;
   readonly signal: AbortSignal;
   readonly progress: () => ProgressBar;
+  /** What is measured goes here; by default nothing is. */
+  readonly instruments?: Instruments;
 }
 
 export const modelsFolder = (dataDir: string): string => join(dataDir, "models");
 
 export async function openEngine(options: OpenEngineOptions): Promise<Engine> {
-  const { log } = options;
+  const { log, instruments = noInstruments } = options;
   const config = options.providers ?? (await describeBuiltInModel(options));
   const llamaCpp = { cacheScope: () => currentContext()?.tenantId };
-  return createEngine({ config, providers: await createProviders({ config, log, llamaCpp }), log });
+  const providers = await createProviders({ config, log, llamaCpp, instruments });
+  return createEngine({ config, providers, log, instruments });
 }
 
 /**

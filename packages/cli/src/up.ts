@@ -5,6 +5,15 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { EctusError, errorMessage, type Logging } from "@ectus/core";
 import { findRunningPostgres, migrate, openDatabase, startJobs } from "@ectus/database";
+import {
+  checkExporterFiles,
+  countDroppedSeries,
+  createInstruments,
+  noInstruments,
+  Registry,
+  startExporter,
+  startRuntimeMetrics,
+} from "@ectus/monitoring";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
 import { type Credentials, ensureCredentials } from "./credentials.ts";
@@ -15,7 +24,7 @@ import { openEngine, readProviders } from "./open-engine.ts";
 import { configuredUrls, openPostgres, postgresFolder, unlessFailed } from "./open-postgres.ts";
 import { createProgressBar, type ProgressOutput } from "./progress-bar.ts";
 import { portError, tryPort } from "./try-port.ts";
-import { version } from "./version.ts";
+import { readRevision, version } from "./version.ts";
 
 export interface UpOptions {
   readonly instance: InstanceConfig;
@@ -30,6 +39,8 @@ export interface UpOptions {
 
 export interface Instance {
   readonly url: string;
+  /** Where metrics are served; undefined when they are not, or not yet. */
+  readonly metricsUrl: string | undefined;
   readonly dataDir: string;
   /** Models that can be asked for. */
   readonly models: readonly string[];
@@ -49,13 +60,37 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const { config, environment, dataDir } = options.instance;
   const log = logging.module("cli");
   await refuseTakenPort(options.instance);
-  // A fault in the file must not be told only after a database was made.
+  // A fault in a file must not be told only after a database was made.
+  if (config.METRICS_ENABLED) checkExporterFiles(config);
   const providers = await readProviders(config, environment);
   const secrets = await openDataDir(dataDir);
+
+  const registry = new Registry();
+  const instruments = config.METRICS_ENABLED ? createInstruments(registry) : noInstruments;
+  instruments
+    .gauge("ectus_build_info")
+    .labels({ version, revision: await readRevision(environment) })
+    .set(1);
 
   await using started = new AsyncDisposableStack();
   // A pipe that is closed on the other side takes no more lines; that is no failure of the stop.
   started.defer(() => logging.flush().catch(() => {}));
+  const runtimeMetrics = startRuntimeMetrics({ instruments });
+  started.defer(() => runtimeMetrics.stop());
+  started.defer(countDroppedSeries({ registry, instruments }));
+  // The first to start and the last to stop, so that a slow start and a slow stop can be seen.
+  const metricsHost = config.METRICS_HOST ?? config.HOST;
+  const exporter = config.METRICS_ENABLED
+    ? await startExporter({
+        registry,
+        instruments,
+        host: metricsHost,
+        port: config.METRICS_PORT,
+        files: config,
+        log: logging.module("metrics"),
+      })
+    : undefined;
+  started.defer(() => exporter?.close());
   // A start that fails ends the parts that are still on their way.
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
@@ -64,6 +99,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     dataDir,
     offline,
     log: logging.module("ai-engine"),
+    instruments,
     signal,
     progress: () => createProgressBar({ output, label: "Built-in model" }),
   });
@@ -84,6 +120,8 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     url: postgres.url,
     poolSize: config.DATABASE_POOL_SIZE,
     log: logging.module("database"),
+    instruments,
+    slowQueryMs: config.SLOW_QUERY_MS,
   });
   started.defer(() => database.close());
   const storage = await openStorage(storageUrl(options.instance));
@@ -109,14 +147,17 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     storage,
     engine,
     logging,
+    instruments,
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.syscall === "listen" ? portError(config.HOST, config.PORT, error) : error;
   });
   let graceMs: number | undefined;
   started.defer(() => server.close(graceMs));
   const url = clientUrl(config.HOST, server.url);
+  const metricsUrl =
+    exporter?.url === undefined ? undefined : `${clientUrl(metricsHost, exporter.url)}/metrics`;
   const credentials = await unlessFailed(
-    ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url }),
+    ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url, metricsUrl }),
     postgres.failed,
   );
   signal.throwIfAborted();
@@ -125,6 +166,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const running = started.move();
   return {
     url,
+    metricsUrl: exporter?.listening === true ? metricsUrl : undefined,
     dataDir,
     models: engine.models().map(({ id }) => id),
     chatModel: engine.models().find(({ operations }) => operations.includes("chat"))?.id,

@@ -50,6 +50,15 @@ test("a configuration with faults is told, and what needs no configuration is st
   ]);
 });
 
+test("files of the metrics exporter that cannot be used are a failure, since no instance starts with them", async () => {
+  const { code, find } = await runJson({ METRICS_BASIC_AUTH_FILE: join(folder, "users") });
+  expect(code).toBe(1);
+  expect(find("metrics files")).toMatchObject({
+    status: "fail",
+    detail: expect.stringContaining("METRICS_BASIC_AUTH_FILE: got"),
+  });
+});
+
 test("every part of a database is checked", async () => {
   const database = await createTestDatabase();
   const owner = new pg.Client({ connectionString: database.ownerUrl });

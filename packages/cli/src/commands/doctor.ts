@@ -5,6 +5,7 @@ import type { CommandContext } from "../command-context.ts";
 import { type Check, fail, ok, worst } from "../doctor/check.ts";
 import { checkDatabase } from "../doctor/database.ts";
 import { checkDataDir, checkNode } from "../doctor/machine.ts";
+import { checkMetrics } from "../doctor/metrics.ts";
 import { checkModels } from "../doctor/models.ts";
 import { checkPort } from "../doctor/port.ts";
 import { checkStorage } from "../doctor/storage.ts";
@@ -68,6 +69,7 @@ async function runChecks(context: CommandContext, flags: DoctorFlags): Promise<C
     ...(config.STORAGE_URL !== undefined || folder.usable ? [await checkStorage(storageUrl(instance))] : []),
     ...(await checkModels(instance)),
     await checkPort(config.HOST, config.PORT),
+    ...(await checkMetrics(config)),
   ];
 }
 

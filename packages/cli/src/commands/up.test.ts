@@ -13,6 +13,7 @@ import { createTestDatabase, type TestDatabase } from "../../../../tests/postgre
 import { runProgram } from "../program.ts";
 import { type RecordedContext, recordContext, runRecorded } from "../recorded-context.ts";
 import type { Instance } from "../up.ts";
+import { readRevision, version } from "../version.ts";
 import { welcome } from "./up.ts";
 
 let upstream: Upstream;
@@ -38,6 +39,7 @@ interface Up extends RecordedContext {
   /** Resolves with the printed object. */
   readonly ready: () => Promise<{
     url: string;
+    metricsUrl: string | null;
     data_dir: string;
     credentialsFile: string | null;
     models: string[];
@@ -119,6 +121,7 @@ describe("on an embedded database", () => {
     expect(instance).toEqual({
       object: "instance",
       url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/),
+      metricsUrl: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/metrics$/),
       data_dir: dataDir,
       models: ["double"],
       credentialsFile: join(dataDir, "credentials.json"),
@@ -168,7 +171,13 @@ describe("on an embedded database", () => {
     expect(migrated.err).toContain("An instance is running on");
 
     const port = new URL(instance.url).port;
-    const doctor = await runRecorded({ ...environment, PORT: port }, "doctor", "--json");
+    const metricsPort = new URL(instance.metricsUrl ?? "").port;
+    const doctor = await runRecorded(
+      { ...environment, PORT: port, METRICS_PORT: metricsPort },
+      "doctor",
+      "--json",
+    );
+    expect(doctor.out).toContain(`an instance serves metrics at ${instance.metricsUrl}`);
     expect(JSON.parse(doctor.out)).toMatchObject({ status: "ok" });
     expect(doctor.out).toContain("the embedded one of the instance that is running");
     expect(doctor.out).toContain("an instance answers at");
@@ -279,6 +288,51 @@ describe("on another database", () => {
     });
     expect(answer.status).toBe(200);
     expect((await readdir(dataDir)).sort()).toEqual(["credentials.json", "files", "secrets.json"]);
+  });
+
+  test("metrics are served on a port of their own, which credentials.json names", async () => {
+    const { metricsUrl, credentialsFile } = await startUp(environment()).ready();
+    expect(JSON.parse(await readFile(credentialsFile ?? "", "utf8")).metricsUrl).toBe(metricsUrl);
+    const scraped = await (await fetch(metricsUrl ?? "")).text();
+    const revision = await readRevision({});
+    expect(scraped).toContain(`\nectus_build_info{version="${version}",revision="${revision}"} 1\n`);
+  });
+
+  test("METRICS_ENABLED=false serves nothing and names nothing", async () => {
+    const first = startUp(environment());
+    const { metricsUrl } = await first.ready();
+    first.signal();
+    expect(await first.ended).toBe(0);
+    const { port } = new URL(metricsUrl ?? "");
+    const off = { ...environment(), METRICS_PORT: port, METRICS_ENABLED: "false" };
+    const instance = await startUp(off).ready();
+    expect(instance.metricsUrl).toBeNull();
+    expect(await readFile(instance.credentialsFile ?? "", "utf8")).not.toContain("metricsUrl");
+    await expect(fetch(metricsUrl ?? "")).rejects.toThrow();
+  });
+
+  test("a metrics port that is taken holds nothing up, and is taken when it is free", async () => {
+    const other = createServer((_, response) => response.end());
+    await new Promise<void>((listening) => other.listen(0, "127.0.0.1", listening));
+    const { port } = other.address() as AddressInfo;
+    const up = startUp({ ...environment(), METRICS_PORT: String(port), LOG_LEVEL: "info" });
+    const instance = await up.ready();
+    expect(instance.metricsUrl).toBeNull();
+    expect((await fetch(`${instance.url}/health/ready`)).status).toBe(200);
+    expect(JSON.parse(await readFile(instance.credentialsFile ?? "", "utf8")).metricsUrl).toBe(
+      `http://127.0.0.1:${port}/metrics`,
+    );
+    expect(up.err().match(/metrics cannot be served/g)).toHaveLength(1);
+    await new Promise((closed) => other.close(closed));
+    await up.printed("metrics are served now");
+    expect((await fetch(`http://127.0.0.1:${port}/-/healthy`)).status).toBe(200);
+  });
+
+  test("a file of the exporter that cannot be used is told before anything is made", async () => {
+    const up = startUp({ DATA_DIR: join(dataDir, "not-yet"), METRICS_BEARER_TOKEN_FILE: "/nowhere/token" });
+    expect(await up.ended).toBe(2);
+    expect(up.err()).toContain('METRICS_BEARER_TOKEN_FILE: got "/nowhere/token", which cannot be used');
+    expect(await readdir(dataDir)).toEqual([]);
   });
 
   test("a folder without the keys of a database that has tenants gets none", async () => {
@@ -413,6 +467,7 @@ test("a providers file with faults ends the start with code 2", async () => {
 test("people get a curl line that a shell takes as it is, or are told what to do without a model", () => {
   const instance: Instance = {
     url: "http://127.0.0.1:1",
+    metricsUrl: "http://127.0.0.1:2/metrics",
     dataDir: "/data",
     models: ["double"],
     chatModel: "double",
@@ -425,6 +480,8 @@ test("people get a curl line that a shell takes as it is, or are told what to do
     stop: async () => {},
   };
   const text = welcome(instance);
+  expect(text).toContain("Metrics for Prometheus are at http://127.0.0.1:2/metrics.");
+  expect(welcome({ ...instance, metricsUrl: undefined })).not.toContain("Metrics");
   expect(text).toContain("Keys are in /data/credentials.json.");
   expect(text).toContain(
     "  curl http://127.0.0.1:1/v1/chat/completions -H 'Authorization: Bearer sk-demo' \\\n",

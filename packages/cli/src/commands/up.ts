@@ -30,7 +30,7 @@ export function addUp(program: Command, context: CommandContext): void {
     .addHelpText(
       "after",
       `
-With --json, an object with "url" and "credentialsFile" is printed when the instance is ready; logs go to standard error.
+With --json, an object with "url", "metricsUrl" and "credentialsFile" is printed when the instance is ready; logs go to standard error.
 
 Examples:
   ectus up
@@ -72,12 +72,12 @@ async function up(flags: UpFlags, context: CommandContext): Promise<void> {
       }
       starting = false;
       if (givenUp) return instance.stop();
-      const { url, dataDir, models, credentials } = instance;
+      const { url, metricsUrl = null, dataDir, models, credentials } = instance;
       const credentialsPath = credentials === undefined ? null : credentialsFile(dataDir);
       print(
         context,
         flags,
-        { object: "instance", url, data_dir: dataDir, models, credentialsFile: credentialsPath },
+        { object: "instance", url, metricsUrl, data_dir: dataDir, models, credentialsFile: credentialsPath },
         () => welcome(instance),
       );
       await runUntilStopped(instance, stopAsked.promise, logging, context);
@@ -124,8 +124,16 @@ function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty"
 }
 
 /** What to type next. */
-export function welcome({ url, dataDir, credentials, models, chatModel: model }: Instance): string {
+export function welcome({
+  url,
+  metricsUrl,
+  dataDir,
+  credentials,
+  models,
+  chatModel: model,
+}: Instance): string {
   const lines = ["", `Ectus-R answers at ${url} (docs: ${url}/docs).`];
+  if (metricsUrl !== undefined) lines.push(`Metrics for Prometheus are at ${metricsUrl}.`);
   const tenant = credentials?.tenants[0];
   if (tenant === undefined) {
     lines.push("This database has tenants already; make a key with: npm run ectus -- key create --help");
