@@ -1,5 +1,6 @@
 // The application's access to PostgreSQL: a pool of connections in the role ectus_app, one place that every query
 // passes, and transactions that see the tenants in scope and nothing else.
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger } from "@ectus/core";
@@ -38,7 +39,10 @@ export type TenantTransaction = Transaction<DB>;
 export interface Database {
   /** Runs one query in a transaction of its own. */
   run<Row extends object>(query: Query): Promise<Row[]>;
-  /** Runs `work` in a transaction that sees the rows of one tenant. */
+  /**
+   * Runs `work` in a transaction that sees the rows of one tenant. A statement of it waits until a cursor of it
+   * (`stream()`) was read: one that the reader of the cursor waits for never comes.
+   */
   inTenant<T>(tenantId: string, work: (tx: TenantTransaction) => Promise<T>): Promise<T>;
   /**
    * What a COPY gives, within a transaction of `inTenant`. To be read to its end before the next statement: one that is
@@ -130,9 +134,11 @@ export function openDatabase(options: DatabaseOptions): Database {
       : undefined;
   const hidePool = metrics?.showPool(pool);
   let closing = false;
-  pool.on("error", (error) => {
+  // Without the context of the request that the connection was made for.
+  const logLost = AsyncLocalStorage.bind((error: Error) => {
     if (!closing) log.warn({ err: error }, "idle database connection lost");
   });
+  pool.on("error", logLost);
   // The pool's end does not wait for the ends of its connections. Those that were still open would be cut off by a
   // server that is stopped right after.
   const ends = new Set<Promise<void>>();

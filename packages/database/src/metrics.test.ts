@@ -229,6 +229,21 @@ test("a statement after one that failed is counted as such, and a transaction th
   expect(transactions()).toEqual(["failed: 1"]);
 });
 
+test("a transaction within another that could not commit has the other one rolled back, and both are measured", async () => {
+  const id = await someTenant();
+  const database = open();
+  let outer = 0;
+  const work = database.inTenant(id, async (tx) => {
+    outer = await backendOf(tx);
+    await database.inTenant(id, (inner) => sql`select 1 / 0`.execute(inner).catch(() => {}));
+  });
+  await expect(work).rejects.toThrow("rolled back instead of committed");
+  expect(transactions()).toEqual(["failed: 1", "rolled_back: 1"]);
+  expect(durations()).toContain("rollback none: 1");
+  const [row] = await database.run<{ pid: number }>(query("select pg_backend_pid() as pid"));
+  expect(row?.pid).toBe(outer);
+});
+
 test("a commit that the server refuses makes the transaction a failed one", async () => {
   const id = await someTenant();
   await owner.query("create table deferred (id int unique deferrable initially deferred)");
@@ -321,11 +336,29 @@ test("a transaction on a lost connection tells the error of its work, not that o
   expect(transactions()).toEqual(["failed: 1"]);
 });
 
-test("a connection that is lost while it is idle is counted", async () => {
+test("a commit that gets no answer makes the transaction a failed one", async () => {
+  const id = await someTenant();
   const database = open();
-  const [row] = await database.run<{ pid: number }>(query("select pg_backend_pid() as pid"));
+  const work = database.inTenant(id, async (tx) => {
+    await terminate(await backendOf(tx));
+  });
+  await expect(work).rejects.toMatchObject({ code: "database_unavailable" });
+  expect(errors()).toEqual(["commit connection: 1"]);
+  expect(transactions()).toEqual(["failed: 1"]);
+  expect(connectionErrors()).toEqual(["lost: 1"]);
+  await database.ping();
+});
+
+test("a connection that is lost while it is idle is counted, and logged without the request that it was made for", async () => {
+  const database = open();
+  const context = { correlationId: "c", requestId: "r" };
+  const [row] = await runInContext(context, () =>
+    database.run<{ pid: number }>(query("select pg_backend_pid() as pid")),
+  );
   await terminate(row?.pid as number);
-  await until(() => recording.lines.some(({ msg }) => msg === "idle database connection lost"));
+  const lost = () => recording.lines.find(({ msg }) => msg === "idle database connection lost");
+  await until(() => lost() !== undefined);
+  expect(lost()).not.toHaveProperty("correlationId");
   expect(connectionErrors()).toEqual(["lost: 1"]);
   expect(measuredValue(registry, "db_pool_connections", { state: "idle" })).toBe(0);
 });

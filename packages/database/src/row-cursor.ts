@@ -10,6 +10,11 @@ export interface RowCursor {
   close(): Promise<void>;
 }
 
+/** In pg's words, by which a silent connection is told from other errors. */
+export function noAnswer(): Error {
+  return new Error("Query read timeout");
+}
+
 type RowHandler = (message: unknown) => void;
 
 /** @param timeoutMs how long to wait for rows */
@@ -40,12 +45,8 @@ export function openCursor(
       const { promise: ended, resolve } = Promise.withResolvers<void>();
       client.once("end", resolve);
       try {
-        await Promise.race([
-          inTime(cursor.close(), timeoutMs),
-          ended.then(() => {
-            throw new Error("Connection terminated");
-          }),
-        ]);
+        const broken = ended.then(() => Promise.reject(new Error("Connection terminated")));
+        await inTime(Promise.race([cursor.close(), broken]), timeoutMs);
       } finally {
         client.off("end", resolve);
       }
@@ -55,8 +56,7 @@ export function openCursor(
 
 async function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
-  // In pg's words, by which a silent connection is told from other errors.
-  const timeout = setTimeout(() => reject(new Error("Query read timeout")), timeoutMs);
+  const timeout = setTimeout(() => reject(noAnswer()), timeoutMs);
   try {
     return await Promise.race([work, promise]);
   } finally {

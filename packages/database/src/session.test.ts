@@ -1,6 +1,8 @@
 import { randomUUIDv7 } from "node:crypto";
-import type { Readable } from "node:stream";
+import { PassThrough, type Readable } from "node:stream";
 import { buffer, text as textOf } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import { runInContext } from "@ectus/core";
 import { Registry } from "@ectus/metrics";
 import { createInstruments } from "@ectus/monitoring";
 import { sql } from "kysely";
@@ -62,6 +64,7 @@ function open(options: Partial<DatabaseOptions> = {}): Database {
 const durationsOf = (operation: string) =>
   countedIn(registry, "db_query_duration_seconds").filter((line) => line.startsWith(`${operation} `));
 const errors = () => countedIn(registry, "db_query_errors_total");
+const connectionErrors = () => countedIn(registry, "db_connection_errors_total");
 const transactions = () => countedIn(registry, "db_transaction_duration_seconds");
 const users = (tx: TenantTransaction) => tx.selectFrom("users").select(["id", "name"]).orderBy("name");
 const backendOf = async (database: Database): Promise<number> => {
@@ -182,6 +185,7 @@ test("the abort of a cursor's signal ends the statement on the server, and its c
   await expect(reading).rejects.toThrow();
   await until(async () => (await stateOf(pid)) === undefined);
   expect(errors()).toEqual(["cursor canceled: 1"]);
+  expect(connectionErrors()).toEqual([]);
   expect(transactions()).toEqual(["failed: 1"]);
   expect(await backendOf(database)).not.toBe(pid);
 });
@@ -301,6 +305,7 @@ test.each([
   expect(copy.destroyed).toBe(true);
   await until(async () => (await stateOf(pid)) === undefined);
   expect(errors()).toEqual(["copy canceled: 1"]);
+  expect(connectionErrors()).toEqual([]);
   expect(transactions()).toEqual(["failed: 1"]);
   expect(await backendOf(database)).not.toBe(pid);
 });
@@ -322,6 +327,7 @@ test("a COPY whose reader leaves is abandoned: it ends on the server, and its tr
   await expect(leaving).rejects.toThrow("must be read to its end before the next statement");
   await until(async () => (await stateOf(pid)) === undefined);
   expect(errors()).toEqual(["copy abandoned: 1"]);
+  expect(connectionErrors()).toEqual([]);
   expect(transactions()).toEqual(["failed: 1"]);
   expect(await backendOf(database)).not.toBe(pid);
 });
@@ -350,7 +356,7 @@ test("a COPY whose connection breaks is database_unavailable", async () => {
   await owner.query("select pg_terminate_backend($1, 5000)", [pid]);
   await expect(transaction).rejects.toMatchObject(unavailable);
   expect(errors()).toEqual(["copy connection: 1"]);
-  expect(countedIn(registry, "db_connection_errors_total")).toEqual(["lost: 1"]);
+  expect(connectionErrors()).toEqual(["lost: 1"]);
 });
 
 test("cursors and COPY do not wait forever on a connection that fell silent", async () => {
@@ -363,7 +369,7 @@ test("cursors and COPY do not wait forever on a connection that fell silent", as
     });
     const { stream, transaction } = startCopy(database, {
       text: "copy (select pg_sleep(60)) to stdout",
-      timeoutMs: 3_000,
+      timeoutMs: 1_000,
     });
     await stream;
     const reading = database.inTenant(tenantId, async (tx) => {
@@ -375,8 +381,84 @@ test("cursors and COPY do not wait forever on a connection that fell silent", as
     await proxy.close();
   }
   expect(errors()).toEqual(["copy connection: 1", "cursor connection: 1"]);
-  expect(countedIn(registry, "db_connection_errors_total")).toEqual(["timeout: 2"]);
+  expect(connectionErrors()).toEqual(["timeout: 2"]);
   expect(transactions()).toEqual(["failed: 2"]);
+});
+
+test("a COPY that its reader leaves lying is ended in time, and that is not the connection's fault", async () => {
+  const database = open();
+  const pid = await backendOf(database);
+  const { stream, transaction } = startCopy(database, { text: many(1_000_000), timeoutMs: 100 });
+  await stream;
+  await expect(transaction).rejects.toThrow("was not read within 100 ms");
+  await until(async () => (await stateOf(pid)) === undefined);
+  expect(errors()).toEqual(["copy timeout: 1"]);
+  expect(connectionErrors()).toEqual([]);
+  expect(transactions()).toEqual(["failed: 1"]);
+});
+
+test("a COPY whose server ends while it waits for the reader gives no end to who reads on", async () => {
+  const database = open();
+  const pid = await backendOf(database);
+  const { stream, transaction } = startCopy(database, { text: many(50_000) });
+  const copy = await stream;
+  await until(async () => (await stateOf(pid)) === "active ClientWrite");
+  await owner.query("select pg_terminate_backend($1, 5000)", [pid]);
+  await expect(buffer(copy)).rejects.toMatchObject(unavailable);
+  await expect(transaction).rejects.toMatchObject(unavailable);
+  expect(errors()).toEqual(["copy connection: 1"]);
+  expect(connectionErrors()).toEqual(["lost: 1"]);
+});
+
+test("a cursor whose connection breaks while it is closed leaves no timer behind", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+  const proxy = await startStallingProxy(testDatabase.appUrl);
+  try {
+    const database = open({ url: proxy.through(testDatabase.appUrl) });
+    const before = timers();
+    const leaving = database.inTenant(tenantId, async (tx) => {
+      for await (const _ of users(tx).stream(10)) {
+        proxy.stall();
+        setImmediate(proxy.cut);
+        break;
+      }
+    });
+    await expect(leaving).rejects.toMatchObject(unavailable);
+    expect(timers()).toBeLessThanOrEqual(before);
+  } finally {
+    await proxy.close();
+  }
+});
+
+test("a statement that got no answer in its time is ended on the server, too", async () => {
+  const database = open();
+  const pid = await backendOf(database);
+  const query = { text: "select pg_sleep(20)", values: [], operation: "test", table: "none" } as const;
+  await expect(database.run({ ...query, timeoutMs: 100 })).rejects.toMatchObject(unavailable);
+  await until(async () => (await stateOf(pid)) === undefined, 5_000);
+  expect(errors()).toEqual(["test connection: 1"]);
+});
+
+test("a COPY and a cursor are logged with the request that reads them, not with that of the connection", async () => {
+  const database = open({ slowQueryMs: 50 });
+  const slow = "select pg_sleep(0.1)";
+  const copyOut = (tx: TenantTransaction, text: string) => database.copyOut(tx, { table: "none", text });
+  await runInContext({ correlationId: "first", requestId: "first" }, () => database.ping());
+  const reading = runInContext({ correlationId: "second", requestId: "second" }, () =>
+    database.inTenant(tenantId, async (tx) => {
+      for await (const _ of tx.getExecutor().stream(sql.raw(slow).compile(tx), 1_000));
+      await pipeline(await copyOut(tx, `copy (${slow}) to stdout`), new PassThrough().resume());
+      await buffer(
+        await copyOut(tx, `copy (select 1 / (2 - g), pg_sleep(0.1) from generate_series(1, 2) g) to stdout`),
+      );
+    }),
+  );
+  await expect(reading).rejects.toMatchObject({ code: "22012" });
+  expect(recording.lines.map(({ operation, correlationId }) => [operation, correlationId])).toEqual([
+    ["cursor", "second"],
+    ["copy", "second"],
+    ["copy", "second"],
+  ]);
 });
 
 test("cursors and COPY are slow statements when they take long, and are logged without values", async () => {

@@ -1,21 +1,21 @@
 // A connection of the pool in use: the one place that every statement passes, whether it comes from Kysely, as text,
 // as a cursor or as a COPY. Here it is measured, its errors are translated, and it is known whether the connection may
 // be used again.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { addAbortSignal, finished, type Readable } from "node:stream";
-import {
-  type AbortableOperationOptions,
-  AbortedTransactionError,
-  type CompiledQuery,
-  type DatabaseConnection,
-  type QueryResult,
-  type TransactionSettings,
+import type {
+  AbortableOperationOptions,
+  CompiledQuery,
+  DatabaseConnection,
+  QueryResult,
+  TransactionSettings,
 } from "kysely";
 import pg from "pg";
 import { type CopyToStreamQuery, to as copyTo } from "pg-copy-streams";
 import { isConnectionError, toDatabaseError } from "./database-errors.ts";
-import { type StatementErrorReason, statementErrorReason } from "./error-reasons.ts";
+import { lostConnectionReason, type StatementErrorReason, statementErrorReason } from "./error-reasons.ts";
 import type { DatabaseMetrics, TransactionOutcome } from "./metrics.ts";
-import { openCursor } from "./row-cursor.ts";
+import { noAnswer, openCursor } from "./row-cursor.ts";
 import {
   beginKind,
   commitKind,
@@ -32,7 +32,7 @@ export interface SessionOptions {
   readonly statementTimeoutMs: number;
   /** How much longer to wait for an answer: the connection may be silent. */
   readonly silenceMs: number;
-  /** Ends what the server does for the connection, which is not used any more then. */
+  /** Ends what the server does for the connection, which is not used any more then, in the background. */
   readonly cancel: (client: pg.PoolClient) => void;
   readonly onLost: (client: pg.PoolClient, error: unknown) => void;
 }
@@ -49,7 +49,10 @@ export interface Statement {
 export interface CopyOut {
   readonly text: string;
   readonly table: TableName;
-  /** How long it may take, also because of a slow reader; an hour by default. It holds for the rest of the transaction. */
+  /**
+   * How long it may take, also because of a slow reader; an hour by default. So long the server lets later statements of
+   * the transaction take, too.
+   */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -113,7 +116,7 @@ export class Session implements DatabaseConnection {
 
   /**
    * Reads rows in pieces, for `stream()` of Kysely. The server ends it after the time that a statement may take, that of
-   * its reader included.
+   * its reader included. Other statements of the transaction wait in Kysely until it was read.
    */
   async *streamQuery<R>(
     query: CompiledQuery,
@@ -176,9 +179,9 @@ export class Session implements DatabaseConnection {
     this.#refuseIfBusy();
     const copy: CopyToStreamQuery = copyTo(text);
     const startedMs = performance.now();
-    const leave = (reason: StatementErrorReason): void => {
+    const leave = (reason: StatementErrorReason, fault = notRead()): void => {
       if (!end(reason)) return;
-      this.#fault ??= notRead();
+      this.#fault ??= fault;
       this.#options.cancel(this.#client);
     };
     const end = this.#startReading({ operation: "copy", table }, text, {
@@ -194,10 +197,17 @@ export class Session implements DatabaseConnection {
       copy.destroy(toDatabaseError(error) as Error);
     };
     Object.assign(copy, { handleError });
-    const timeout = setTimeout(
-      () => handleError(new Error("Query read timeout")),
-      Math.min(timeoutMs + this.#options.silenceMs, longestTimerMs),
-    );
+    const timeUp = (): void => {
+      if (copy.readableLength === 0) {
+        handleError(noAnswer());
+        return;
+      }
+      // It is the reader that is silent; so the server cannot send its error either.
+      const late = new Error(`what a COPY gave was not read within ${timeoutMs} ms`);
+      leave("timeout", late);
+      copy.destroy(late);
+    };
+    const timeout = setTimeout(timeUp, Math.min(timeoutMs + this.#options.silenceMs, longestTimerMs));
     timeout.unref();
     copy.once("end", () => end());
     finished(copy, (error) => {
@@ -227,7 +237,9 @@ export class Session implements DatabaseConnection {
     try {
       const { command } = await this.run(commitKind, { text: "commit", values: [] });
       // So the server answers when a statement failed and nobody minded.
-      if (command === "ROLLBACK") throw new AbortedTransactionError();
+      // Kysely's own error for it would have a transaction around this one taken for ended, too.
+      if (command === "ROLLBACK")
+        throw new Error("a statement had failed, and the transaction was rolled back instead of committed");
     } catch (error) {
       this.#endTransaction("failed");
       throw error;
@@ -281,13 +293,14 @@ export class Session implements DatabaseConnection {
     this.#reading = reading;
     const { metrics } = this.#options;
     const startedMs = metrics === undefined ? 0 : performance.now();
-    return (reason) => {
+    // Events of the connection come in the context of the request that it was made for.
+    return AsyncLocalStorage.bind((reason?: StatementErrorReason) => {
       if (this.#reading !== reading) return false;
       this.#reading = undefined;
       if (reason === undefined) metrics?.statementEnded(kind, startedMs, text);
       else metrics?.statementFailed(kind, startedMs, text, reason);
       return true;
-    };
+    });
   }
 
   /** Why a statement failed, and what that means for the connection. */
@@ -297,8 +310,13 @@ export class Session implements DatabaseConnection {
     timeoutMs = this.#options.statementTimeoutMs,
   ): StatementErrorReason {
     if (isConnectionError(error)) {
-      this.#fault ??= error;
-      this.#options.onLost(this.#client, error);
+      // Else it ended because the session has given it up.
+      if (this.#fault === undefined) {
+        this.#fault = error;
+        this.#options.onLost(this.#client, error);
+        // The server does not notice by itself that nobody waits any more.
+        if (lostConnectionReason(error) === "timeout") this.#options.cancel(this.#client);
+      }
     } else if (!(error instanceof pg.DatabaseError)) {
       this.doubt();
     }

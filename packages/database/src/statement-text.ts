@@ -10,8 +10,8 @@ export interface StatementText {
 }
 
 const mostShown = 1_000;
-// What follows is neither read nor shown.
-const mostRead = 100_000;
+// What follows is neither read nor shown: reading takes up to 0.15 ms a thousand characters, in which nothing else runs.
+const mostRead = 20_000;
 
 export function describeStatement(text: string): StatementText {
   const plain = withoutValues(text.slice(0, mostRead));
@@ -23,14 +23,17 @@ export function describeStatement(text: string): StatementText {
 
 type TokenKind = "space" | "comment" | "value" | "word";
 
+// A string goes on after a line's end, with its escapes, though a comment stands between.
+const goingOn = String.raw`'[ \t\f\v]*(?:--[^\n\r]*)?[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'`;
+
 // PostgreSQL manual, section 4.1, "Lexical Structure", in the order in which they are tried. A literal that does not
 // end reaches to the end of the text.
 const tokens: readonly (readonly [kind: TokenKind, pattern: RegExp])[] = [
-  ["space", /(?:\s|--[^\n\r]*)+/y],
+  ["space", /(?:[ \t\n\r\f\v]|--[^\n\r]*)+/y],
   ["comment", /\/\*/y],
-  // A string with backslash escapes, which may go on in another line, and those without: plain or with a prefix.
-  ["value", /[eE]'(?:[^'\\]|\\[\s\S]|''|'\s*[\n\r]\s*')*(?:'|\\?$)/y],
-  ["value", /(?:[bBxXnN]|[uU]&)?'(?:[^']|'')*(?:'|$)/y],
+  // A string with backslash escapes, and those without: plain or with a prefix.
+  ["value", new RegExp(String.raw`[eE]'(?:[^'\\]|\\[\s\S]|''|${goingOn})*(?:'|\\?$)`, "y")],
+  ["value", new RegExp(`(?:[bBxXnN]|[uU]&)?'(?:[^']|''|${goingOn})*(?:'|$)`, "y")],
   ["value", /\$((?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?(?:\$\1\$|$)/y],
   ["word", /(?:[uU]&)?"(?:[^"]|"")*(?:"|$)/y],
   ["word", /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*/y],
