@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Gauge } from "./gauge.ts";
 import { Registry } from "./registry.ts";
 import { type ScrapeOptions, scrape } from "./scrape.ts";
@@ -24,6 +24,7 @@ function waiting() {
   const calls = { count: 0 };
   return {
     calls,
+    promise,
     resolve,
     reject,
     collect: () => {
@@ -133,5 +134,22 @@ describe("a collect callback", () => {
     await turn();
     controller.abort(new Error("gone"));
     await expect(ended).rejects.toThrow("gone");
+  });
+
+  test("that hangs holds nothing of scrapes that their signals ended", async () => {
+    const registry = new Registry();
+    const hanging = waiting();
+    const then = vi.spyOn(hanging.promise, "then");
+    gauge(registry, "hanging", hanging.collect);
+    for (let round = 0; round < 5; round += 1) {
+      const controller = new AbortController();
+      const ended = scraped(registry, { signal: controller.signal, collectTimeoutMs: 3_600_000 });
+      await turn();
+      controller.abort(new Error("gone"));
+      await expect(ended).rejects.toThrow("gone");
+    }
+    expect(then).toHaveBeenCalledTimes(1);
+    hanging.resolve();
+    expect((await scraped(registry)).values).toEqual(["hanging 0"]);
   });
 });

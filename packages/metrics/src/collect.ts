@@ -8,9 +8,13 @@ export interface CollectOptions {
   readonly pauseIfDue: () => Promise<void> | undefined;
 }
 
+/** Told of a callback that has ended, and of the error that it ended with. */
+type Waiter = (metric: AnyMetric, failure?: { readonly error: unknown }) => void;
+
 /** What is still under way of a metric's callback, whichever scrape called it. */
 interface Running {
-  readonly settled: Promise<unknown>;
+  /** One of each scrape that waits, until it goes: a callback that hangs holds nothing of those that have gone. */
+  readonly waiters: Set<Waiter>;
   /** A scrape has waited for it as long as it would. */
   isLate: boolean;
 }
@@ -27,34 +31,59 @@ export async function collectAll(
   { timeoutMs, signal, pauseIfDue }: CollectOptions,
 ): Promise<Map<AnyMetric, unknown>> {
   const failed = new Map<AnyMetric, unknown>();
-  const waiting = new Map<AnyMetric, Running>();
-  for (const metric of metrics) {
-    if (metric.collect === undefined) continue;
-    const earlier = running.get(metric);
-    if (earlier?.isLate) failed.set(metric, new Error(`collect of the metric ${metric.name} still hangs`));
-    else if (earlier !== undefined) waiting.set(metric, earlier);
-    else {
+  const unsettled = new Map<AnyMetric, Running>();
+  let whenAllAreSettled = () => {};
+  const waiter: Waiter = (metric, failure) => {
+    unsettled.delete(metric);
+    if (failure !== undefined) failed.set(metric, failure.error);
+    if (unsettled.size === 0) whenAllAreSettled();
+  };
+  try {
+    for (const metric of metrics) {
+      if (metric.collect === undefined) continue;
+      const earlier = running.get(metric);
+      if (earlier?.isLate) {
+        failed.set(metric, new Error(`collect of the metric ${metric.name} still hangs`));
+        continue;
+      }
       try {
-        const started = start(metric, metric.collect);
-        if (started !== undefined) waiting.set(metric, started);
+        const joined = earlier ?? start(metric, metric.collect);
+        joined?.waiters.add(waiter);
+        if (joined !== undefined) unsettled.set(metric, joined);
       } catch (error) {
         failed.set(metric, error);
       }
       await pauseIfDue();
       signal?.throwIfAborted();
     }
+    if (unsettled.size > 0)
+      await firstOf(timeoutMs, signal, (resolve) => {
+        whenAllAreSettled = resolve;
+      });
+  } finally {
+    for (const { waiters } of unsettled.values()) waiters.delete(waiter);
   }
-  if (waiting.size > 0) await waitForAll(waiting, failed, timeoutMs, signal);
+  for (const [metric, late] of unsettled) {
+    late.isLate = true;
+    failed.set(metric, new Error(`collect of the metric ${metric.name} took longer than ${timeoutMs} ms`));
+  }
   return failed;
 }
 
+/** Undefined when the callback has ended. @throws what it throws */
 function start(metric: AnyMetric, collect: () => void | Promise<void>): Running | undefined {
   const result: unknown = collect.call(metric);
   if (!isThenable(result)) return undefined;
-  const started: Running = { settled: Promise.resolve(result), isLate: false };
+  const started: Running = { waiters: new Set(), isLate: false };
+  const settle = (failure?: { readonly error: unknown }) => {
+    running.delete(metric);
+    for (const waiter of started.waiters) waiter(metric, failure);
+  };
   running.set(metric, started);
-  const forget = () => void running.delete(metric);
-  started.settled.then(forget, forget);
+  Promise.resolve(result).then(
+    () => settle(),
+    (error: unknown) => settle({ error }),
+  );
   return started;
 }
 
@@ -62,39 +91,21 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
-async function waitForAll(
-  waiting: ReadonlyMap<AnyMetric, Running>,
-  failed: Map<AnyMetric, unknown>,
+/** Waits until `begin`'s argument is called, or so long. @throws the reason of the signal */
+async function firstOf(
   timeoutMs: number,
   signal: AbortSignal | undefined,
+  begin: (resolve: () => void) => void,
 ): Promise<void> {
-  const unsettled = new Set(waiting.keys());
-  const { promise: ended, resolve: end, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(end, timeoutMs);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, timeoutMs);
   const abort = () => reject(signal?.reason);
   signal?.addEventListener("abort", abort);
-  const settle = (metric: AnyMetric) => {
-    unsettled.delete(metric);
-    if (unsettled.size === 0) end();
-  };
-  for (const [metric, { settled }] of waiting) {
-    settled.then(
-      () => settle(metric),
-      (error: unknown) => {
-        // After the end this scrape has said that it took too long.
-        if (!failed.has(metric)) failed.set(metric, error);
-        settle(metric);
-      },
-    );
-  }
+  begin(resolve);
   try {
-    await ended;
+    await promise;
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", abort);
-  }
-  for (const metric of unsettled) {
-    (waiting.get(metric) as Running).isLate = true;
-    failed.set(metric, new Error(`collect of the metric ${metric.name} took longer than ${timeoutMs} ms`));
   }
 }

@@ -1,3 +1,4 @@
+/** @public as in the official client */
 export { exponentialBuckets, linearBuckets } from "./bucket-generators.ts";
 export {
   Counter,
@@ -10,7 +11,6 @@ export type { Escaping, Format } from "./exposition/format.ts";
 export { contentTypeOf, negotiate } from "./exposition/negotiation.ts";
 export { Gauge, type GaugeConfiguration, type GaugeSeries } from "./gauge.ts";
 export {
-  defaultBuckets,
   Histogram,
   type HistogramConfiguration,
   type HistogramSeries,
@@ -24,6 +24,7 @@ export type {
   MetricValueWithName,
 } from "./metric-values.ts";
 export type { NativeOptions } from "./native-buckets.ts";
+/** @public as in the official client */
 export { type AnyMetric, Registry, register } from "./registry.ts";
 export { type ScrapeOptions, scrape } from "./scrape.ts";
 export type { LabelValue, LabelValues } from "./series-table.ts";

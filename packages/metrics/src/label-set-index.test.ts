@@ -81,6 +81,62 @@ test("hundreds of label sets without a value in common are found, and those that
   for (let slot = 0; slot < 1000; slot += 2) expect(index.findTexts(textsOf(999 - slot + 1000))).toBe(slot);
 });
 
+test("a crowded hash table loses no label set and shows none that was removed", () => {
+  // 16 values of each of three labels are more places than an exact index may have for 1,000 slots.
+  const index = new LabelSetIndex(["a", "b", "c"], 1000);
+  const slots = new Map<string, number>();
+  const free = Array.from({ length: 1000 }, (_, slot) => slot);
+  let random = 1;
+  const next = () => {
+    random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0;
+    return String((random >>> 16) % 16);
+  };
+  for (let step = 0; step < 60_000; step += 1) {
+    const texts = [next(), next(), next()];
+    const key = texts.join();
+    const known = slots.get(key);
+    if (index.findTexts(texts) !== (known ?? -1)) expect.fail(`${key} was not found in step ${step}`);
+    if (known !== undefined) {
+      index.remove(known);
+      slots.delete(key);
+      free.push(known);
+    } else if (free.length > 0) {
+      const slot = free.pop() as number;
+      index.add(texts, slot);
+      slots.set(key, slot);
+    }
+  }
+  for (const [key, slot] of slots) expect(index.findTexts(key.split(","))).toBe(slot);
+});
+
+test("labels are found in any order, also when each call has another one", () => {
+  const names = ["a", "b", "c"];
+  const index = new LabelSetIndex(names, 6);
+  const orders = [
+    [0, 1, 2],
+    [2, 0, 1],
+    [1, 0, 2],
+    [2, 1, 0],
+    [0, 2, 1],
+  ];
+  // The same values in other places: a wrong order would lead to another slot.
+  const rows = [
+    ["1", "2", "3"],
+    ["2", "3", "1"],
+    ["3", "1", "2"],
+  ];
+  for (const [slot, row] of rows.entries()) index.add(row, slot);
+  for (let round = 0; round < 60; round += 1) {
+    const texts = rows[round % 3] as string[];
+    const order = orders[(round * 7) % 5] as number[];
+    const labels = Object.fromEntries(order.map((at) => [names[at], texts[at] as string]));
+    expect(index.find(labels)).toBe(round % 3);
+    const { b: _, ...withoutB } = labels;
+    expect(index.find(withoutB)).toBe(-1);
+    expect(() => index.find({ ...withoutB, d: "1" })).toThrow(TypeError);
+  }
+});
+
 test("numbers and texts, any order of the labels, and labels left out lead to the same slot", () => {
   const index = new LabelSetIndex(["method", "status"], 4);
   index.add(["GET", "200"], 0);

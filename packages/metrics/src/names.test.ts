@@ -8,17 +8,18 @@ test.each(["up", "a:b", "_x", "http.requests", "größe", "with space", "1st", "
   },
 );
 
-test.each(["", "\ud800", undefined, 5])("a metric may not be called %j", (name) => {
+test.each(["", "\ud800", "a\0b", undefined, 5])("a metric may not be called %j", (name) => {
   expect(() => checkMetricName(name as string)).toThrow(TypeError);
 });
 
-test("labels may have any name but an empty one, a reserved one, half a character, and one twice", () => {
+test("labels may have any name but an empty one, a reserved one, half a character, NUL, and one twice", () => {
   expect(() => checkLabelNames("m", ["method", "größe", "a.b", "constructor", "0"])).not.toThrow();
   for (const names of [
     [""],
     ["__proto__"],
     ["__name__"],
     ["\udc00"],
+    ["a\0"],
     ["a", "b", "a"],
     [5 as unknown as string],
   ])

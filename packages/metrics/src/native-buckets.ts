@@ -62,6 +62,9 @@ function pickSchema(factor: number): number {
   return Math.max(lowestSchema, Math.min(highestSchema, 0 - floor));
 }
 
+/** What native buckets hold, to be read. */
+export type NativeCounts = Readonly<Omit<NativeBuckets, "add">>;
+
 const none: SparseCounts = { indexes: [], counts: [] };
 
 export class NativeBuckets {

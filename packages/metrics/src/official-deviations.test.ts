@@ -41,6 +41,28 @@ function orRefused(call: () => unknown): unknown {
 
 const deviations: readonly Deviation[] = [
   {
+    what: "a metric is refused whose series would be called like those of a histogram",
+    why: "a scraper could not tell them apart",
+    call: (client) => {
+      const registers = [new client.Registry()];
+      new client.Histogram({ name: "h", help: "h", registers });
+      return orRefused(() => new client.Gauge({ name: "h_sum", help: "g", registers }) && "made");
+    },
+    mine: "refused",
+    theirs: "made",
+  },
+  {
+    what: "values that differ only in half a character are one series",
+    why: "both are written with the replacement character, and one series twice is what Prometheus drops",
+    call: async (client) => {
+      const gauge = new client.Gauge({ name: "g", help: "g", labelNames: ["a"], registers: [] });
+      for (const a of ["\ud800", "\ud801"]) gauge.inc({ a });
+      return (await gauge.get()).values.length;
+    },
+    mine: 1,
+    theirs: 2,
+  },
+  {
     what: "names of metrics and labels may be any UTF-8",
     why: "Prometheus 3 takes them; for older ones they are escaped",
     call: (client) =>
@@ -257,6 +279,24 @@ const deviations: readonly Deviation[] = [
     },
     mine: [[{ a: "x" }, 1]],
     theirs: [[{ a: "x", app: "default" }, 1]],
+  },
+  {
+    what: "a metric whose collect callback fails is left out of the text",
+    why: "it must not take the others with it; onCollectError tells of it",
+    call: async (client) => {
+      const registry = new client.Registry();
+      const collect = () => {
+        throw new Error("failed");
+      };
+      new client.Gauge({ name: "failing", help: "g", registers: [registry as never], collect });
+      new client.Gauge({ name: "fine", help: "g", registers: [registry as never] });
+      return registry.metrics().then(
+        (text) => text.match(/^\w+ \d$/gm),
+        () => "refused",
+      );
+    },
+    mine: ["fine 0"],
+    theirs: "refused",
   },
   {
     what: "metrics have no aggregator",

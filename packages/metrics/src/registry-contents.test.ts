@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { Counter } from "./counter.ts";
 import { Gauge } from "./gauge.ts";
+import { Histogram } from "./histogram.ts";
 import { Registry } from "./registry.ts";
 
 test("another metric of the same name is refused, the same one is not", () => {
@@ -12,6 +13,23 @@ test("another metric of the same name is refused, the same one is not", () => {
   );
   registry.registerMetric(gauge);
   expect(registry.getMetricsAsArray()).toEqual([gauge]);
+});
+
+test("a metric is refused whose series have the names of those of a histogram", () => {
+  const registry = new Registry();
+  new Histogram({ name: "h.seconds", help: "h", registers: [registry] });
+  for (const name of ["h.seconds_sum", "h.seconds_bucket", "h.seconds_count"])
+    expect(() => new Gauge({ name, help: "g", registers: [registry] })).toThrow(
+      `The metrics ${name} and h.seconds both have series called ${name}.`,
+    );
+  new Gauge({ name: "g_count", help: "g", registers: [registry] });
+  expect(() => new Histogram({ name: "g", help: "h", registers: [registry] })).toThrow("g_count");
+  new Gauge({ name: "g", help: "g", registers: [registry] });
+  registry.removeSingleMetric("h.seconds");
+  new Gauge({ name: "h.seconds_sum", help: "g", registers: [registry] });
+  registry.clear();
+  new Histogram({ name: "g", help: "g", registers: [registry] });
+  expect(registry.getMetricsAsArray().map(({ name }) => name)).toEqual(["g"]);
 });
 
 test("metrics can be removed, one or all", () => {

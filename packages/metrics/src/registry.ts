@@ -1,5 +1,6 @@
 // The metrics that one scrape shows.
 import type { Format } from "./exposition/format.ts";
+import { seriesNames } from "./exposition/name-escaping.ts";
 import type { Metric } from "./metric.ts";
 import type { MetricObjectWithValues, MetricValueWithName } from "./metric-values.ts";
 import { checkLabelNames } from "./names.ts";
@@ -31,6 +32,8 @@ export class Registry {
   }
 
   readonly #metrics = new Map<string, AnyMetric>();
+  /** By each name that its series have. */
+  readonly #bySeriesName = new Map<string, AnyMetric>();
   #defaultLabels: Readonly<Record<string, LabelValue>> = {};
   #contentType: RegistryContentType;
 
@@ -85,11 +88,19 @@ export class Registry {
     return merged;
   }
 
-  /** @throws Error when there is another metric of that name */
+  /** @throws Error when there is another metric of that name, or one whose series would be called the same */
   registerMetric(metric: AnyMetric): void {
     const existing = this.#metrics.get(metric.name);
-    if (existing !== undefined && existing !== metric)
+    if (existing === metric) return;
+    if (existing !== undefined)
       throw new Error(`A metric with the name ${metric.name} has already been registered.`);
+    const names = seriesNames(metric, metric.name);
+    for (const name of names) {
+      const other = this.#bySeriesName.get(name);
+      if (other !== undefined)
+        throw new Error(`The metrics ${metric.name} and ${other.name} both have series called ${name}.`);
+    }
+    for (const name of names) this.#bySeriesName.set(name, metric);
     this.#metrics.set(metric.name, metric);
   }
 
@@ -114,12 +125,16 @@ export class Registry {
   }
 
   removeSingleMetric(name: string): void {
+    const metric = this.#metrics.get(name);
+    if (metric === undefined) return;
     this.#metrics.delete(name);
+    for (const seriesName of seriesNames(metric, name)) this.#bySeriesName.delete(seriesName);
   }
 
   /** Removes all metrics and the default labels. */
   clear(): void {
     this.#metrics.clear();
+    this.#bySeriesName.clear();
     this.#defaultLabels = {};
   }
 
@@ -128,7 +143,11 @@ export class Registry {
     for (const metric of this.#metrics.values()) metric.reset();
   }
 
-  /** Labels of every series of this registry that does not have them itself. @throws TypeError */
+  /**
+   * Labels of every series of this registry that does not have them itself. A series that leaves such a label out is
+   * then the same as one that has it with this value: let a metric's series all have it, or none.
+   * @throws TypeError for a name that a label cannot have
+   */
   setDefaultLabels(labels: Readonly<Record<string, LabelValue>>): void {
     checkLabelNames("(default labels)", Object.keys(labels));
     this.#defaultLabels = { ...labels };

@@ -75,11 +75,36 @@ describe("slices", () => {
     for (const series of [500, 2000]) {
       const registry = new Registry();
       createHistogram(registry, series);
-      // 13 series of 5 numbers are written between two looks at the clock, and 2 ms make a slice.
+      // 44 series of about 170 bytes are written between two looks at the clock, and 1 ms makes a slice.
       const turns = await turnsDuring(textOf(registry, { nowMs: clock(1) }));
-      expect(turns).toBeGreaterThanOrEqual(series / 13 / 2);
-      expect(turns).toBeLessThan(series / 13 + 5);
+      expect(turns).toBeGreaterThanOrEqual(series / 50);
+      expect(turns).toBeLessThan(series / 30 + 5);
     }
+  });
+
+  test("long labels and many native buckets count, too, in each format", async () => {
+    const registry = new Registry();
+    const registers = [registry];
+    const gauge = new Gauge({ name: "g", help: "G.", labelNames: ["a"], registers });
+    for (let n = 0; n < 100; n += 1) gauge.set({ a: "x".repeat(9000) + n }, 1);
+    const kinds = ["text", "openmetrics", "protobuf"] as const;
+    const turns = (kind: (typeof kinds)[number]) =>
+      turnsDuring(textOf(registry, { nowMs: clock(1), format: { ...text, kind } as Format }));
+    for (const kind of kinds) expect(await turns(kind), kind).toBeGreaterThanOrEqual(100);
+
+    registry.clear();
+    const native = { factor: 1.005, maxBuckets: 10_000 };
+    const histogram = new Histogram({
+      name: "h",
+      help: "H.",
+      labelNames: ["a"],
+      buckets: false,
+      native,
+      registers,
+    });
+    for (let n = 0; n < 20; n += 1)
+      for (let bucket = 0; bucket < 5000; bucket += 1) histogram.observe({ a: n }, 1.004 ** bucket);
+    expect(await turns("protobuf")).toBeGreaterThanOrEqual(20);
   });
 
   test("no more than is due: a fast scrape of little is two turns", async () => {

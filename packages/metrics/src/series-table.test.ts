@@ -140,6 +140,9 @@ test("a kept series of the overflow goes on counting there, after removal and re
   expect(valuesOf(counter)).toEqual({ "1 -": 1 });
   kept.inc();
   expect(valuesOf(counter)).toEqual({ "1 -": 1, "overflow overflow": 1 });
+  counter.remove("overflow", "overflow");
+  counter.inc({ a: "4" }, 3);
+  expect(valuesOf(counter)).toEqual({ "1 -": 1, "overflow overflow": 3 });
   counter.reset();
   kept.inc();
   expect(valuesOf(counter)).toEqual({ "overflow overflow": 1 });

@@ -1,6 +1,6 @@
 // The label sets of one metric: each has a slot, under which its numbers are in typed arrays, and there are no more of
 // them than the metric may have. A series is a handle on a slot, made when somebody asks for it.
-import { LabelSetIndex, type Labels, type LabelValue } from "./label-set-index.ts";
+import { LabelSetIndex, type Labels, type LabelValue, textOfValue } from "./label-set-index.ts";
 
 export type { LabelValue } from "./label-set-index.ts";
 
@@ -44,12 +44,12 @@ export abstract class Series {
     return labelsOf(this.table.labelNames, this.#removedTexts ?? this.table.textsAt(this.slot));
   }
 
-  /** Series of a table are numbered in the order in which they were made. */
+  /** Series of a table are numbered in the order in which they were made; -1 when it was removed. */
   get number(): number {
     return this.table.numbers[this.slot] ?? -1;
   }
 
-  /** Milliseconds since 1970. */
+  /** When its counting began: milliseconds since 1970, 0 when it was removed. */
   get createdMs(): number {
     return this.table.createdMs[this.slot] ?? 0;
   }
@@ -280,7 +280,7 @@ export class SeriesTable<S extends Series> {
       throw new TypeError(
         `got ${values.length} label values (${values.join(", ")}), accepts ${labelNames.length} (${labelNames.join(", ")})`,
       );
-    return values.map((value) => String(value ?? ""));
+    return values.map(textOfValue);
   }
 }
 

@@ -16,9 +16,12 @@ export interface EncoderOptions {
  * `take` may come between any of them.
  */
 export interface Encoder {
-  beginMetric(metric: AnyMetric): void;
+  /** @param name what the metric is called in this exposition; see escapeMetricNames */
+  beginMetric(metric: AnyMetric, name: string): void;
   /** Writes all of one series of that metric, as it is now. Its slot is not -1, and it must not be kept. */
   writeSeries(series: Series): void;
+  /** Bytes that were written so far, as a measure of the work. */
+  readonly written: number;
   endMetric(): void;
   /** Writes what ends the exposition. */
   finish(): void;

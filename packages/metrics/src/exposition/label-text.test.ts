@@ -19,6 +19,22 @@ test("what is no character of its own becomes the replacement character", async 
   const gauge = new Gauge({ name: "g", help: "G.", labelNames: ["a"], registers: [registry] });
   gauge.set({ a: "a\ud800b" }, 1);
   expect(await textOf(registry)).toBe('g{a="a\ufffdb"} 1\n');
+  // Two values that are written the same would be one series twice.
+  gauge.inc({ a: "a\ud801b" }, 2);
+  gauge.labels("a\udc00b").inc(3);
+  expect(await textOf(registry)).toBe('g{a="a\ufffdb"} 6\n');
+  gauge.remove("a\ud802b");
+  expect(await textOf(registry)).toBe("");
+});
+
+test("what every object has is no default label", async () => {
+  const registry = new Registry();
+  const labelNames = ["constructor", "toString"] as const;
+  const gauge = new Gauge({ name: "g", help: "G.", labelNames, registers: [registry] });
+  gauge.labels("", "").set(1);
+  expect(await textOf(registry)).toBe("g 1\n");
+  registry.setDefaultLabels({ toString: "own" });
+  expect(await textOf(registry)).toBe('g{toString="own"} 1\n');
 });
 
 test("labels that a series does not have are left out", async () => {

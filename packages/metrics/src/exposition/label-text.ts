@@ -4,7 +4,7 @@ import { classicLabelName, classicMetricName } from "../names.ts";
 import type { AnyMetric } from "../registry.ts";
 import type { Series } from "../series-table.ts";
 import type { EncoderOptions } from "./encoder.ts";
-import { escapeLabelNames } from "./name-escaping.ts";
+import { shownLabels } from "./name-escaping.ts";
 
 /** Escapes backslashes and line feeds. */
 export function escapeText(text: string): string {
@@ -40,27 +40,22 @@ export class LabelText {
   readonly defaults: string;
   readonly #table: AnyMetric["table"];
   readonly #starts: readonly Uint8Array[];
-  readonly #instead: readonly (string | undefined)[];
+  readonly #fallbacks: readonly (string | undefined)[];
   readonly #end: Uint8Array;
   #bytes: Buffer = Buffer.allocUnsafe(512);
 
-  /** @param without a label that the metric makes itself */
-  constructor(metric: AnyMetric, { escaping, defaultLabels }: EncoderOptions, without?: string) {
+  constructor(metric: AnyMetric, options: EncoderOptions) {
     this.#table = metric.table;
-    const own: readonly string[] = metric.labelNames;
-    const added = Object.keys(defaultLabels).filter((name) => !own.includes(name) && name !== without);
-    const names = escapeLabelNames([...own, ...added], escaping);
-    this.defaults = added
-      .map(
-        (name, index) =>
-          `,${labelNameText(names[own.length + index] as string)}=${quote(String(defaultLabels[name]))}`,
-      )
+    const labels = shownLabels(metric, options);
+    const own = labels.slice(0, metric.labelNames.length);
+    this.defaults = labels
+      .slice(own.length)
+      .map(({ name, fallback }) => `,${labelNameText(name)}=${quote(fallback as string)}`)
       .join("");
-    this.#starts = own.map((_, index) => Buffer.from(`,${labelNameText(names[index] as string)}="`));
-    this.#instead = own.map((name) =>
-      defaultLabels[name] === undefined ? undefined : String(defaultLabels[name]),
-    );
-    this.#end = without === undefined ? Buffer.from(`${this.defaults}} `) : closing;
+    this.#starts = own.map(({ name }) => Buffer.from(`,${labelNameText(name)}="`));
+    this.#fallbacks = own.map(({ fallback }) => fallback);
+    // Those of a histogram stand after le.
+    this.#end = metric.type === "histogram" ? closing : Buffer.from(`${this.defaults}} `);
   }
 
   /** As they follow what has opened the braces: `,method="GET"} `. */
@@ -70,7 +65,7 @@ export class LabelText {
     let length = 0;
     for (let index = 0; index < starts.length; index += 1) {
       // Empty where the series does not have the label.
-      const value = texts[index] || this.#instead[index];
+      const value = texts[index] || this.#fallbacks[index];
       if (value === undefined) continue;
       const start = starts[index] as Uint8Array;
       const text = escapeQuoted(value);

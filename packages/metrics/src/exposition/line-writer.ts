@@ -15,6 +15,12 @@ export class LineWriter {
   #buffer: Buffer = Buffer.allocUnsafeSlow(chunkBytes);
   #position = 0;
   #full: Uint8Array[] = [];
+  #fullBytes = 0;
+
+  /** All bytes so far. */
+  get written(): number {
+    return this.#fullBytes + this.#position;
+  }
 
   /** Writes one line of a series: what comes before its value, and the value. It does not end the line. */
   sample(start: Uint8Array, labels: Uint8Array, value: number): void {
@@ -55,6 +61,7 @@ export class LineWriter {
   #reserve(bytes: number): void {
     if (this.#position + bytes <= this.#buffer.length) return;
     if (this.#position > 0) this.#full.push(this.#buffer.subarray(0, this.#position));
+    this.#fullBytes += this.#position;
     this.#buffer = Buffer.allocUnsafeSlow(Math.max(chunkBytes, bytes));
     this.#position = 0;
   }

@@ -8,7 +8,6 @@ import type { Series } from "../series-table.ts";
 import type { Encoder, EncoderOptions } from "./encoder.ts";
 import { LabelText, opened, quote } from "./label-text.ts";
 import { LineWriter } from "./line-writer.ts";
-import { escapeMetricName } from "./name-escaping.ts";
 
 /** What one format has otherwise than another. */
 export interface Dialect {
@@ -31,8 +30,7 @@ export function createLineEncoder(dialect: Dialect, options: EncoderOptions): En
   let separator = "";
   let writeSeries: (series: Series) => void = notBegun;
   return {
-    beginMetric(metric) {
-      const name = escapeMetricName(metric.name, options.escaping);
+    beginMetric(metric, name) {
       writer.text(separator + dialect.header(metric, name));
       separator = dialect.separator;
       writeSeries = (
@@ -42,6 +40,9 @@ export function createLineEncoder(dialect: Dialect, options: EncoderOptions): En
       ) as (series: Series) => void;
     },
     writeSeries: (series) => writeSeries(series),
+    get written() {
+      return writer.written;
+    },
     endMetric() {
       writeSeries = notBegun;
     },
@@ -86,7 +87,7 @@ function histogramLines(
   name: string,
   options: EncoderOptions,
 ): (series: HistogramSeries) => void {
-  const labels = new LabelText(metric as unknown as AnyMetric, options, "le");
+  const labels = new LabelText(metric as unknown as AnyMetric, options);
   const isClassic = classicMetricName.test(name);
   const isOpen = !isClassic || labels.defaults !== "";
   const lineStart = (suffix: string, first: string) =>

@@ -1,7 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { Gauge } from "../gauge.ts";
+import { Histogram } from "../histogram.ts";
 import { classicLabelName, classicMetricName } from "../names.ts";
-import { escapeLabelNames, escapeMetricName, escapeName } from "./name-escaping.ts";
+import type { AnyMetric } from "../registry.ts";
+import { escapeLabelNames, escapeMetricNames, escapeName, seriesNames } from "./name-escaping.ts";
 
 const restricted = fc.constantFrom("underscores" as const, "dots" as const, "values" as const);
 
@@ -40,15 +43,41 @@ describe("names are escaped as model.EscapeName does", () => {
   });
 });
 
-test("a classic metric name stays as it is in every scheme", () => {
-  for (const escaping of ["underscores", "dots", "values", "allow-utf-8"] as const)
-    expect(escapeMetricName("job:http_requests:rate5m", escaping)).toBe("job:http_requests:rate5m");
+const gauge = (name: string) => new Gauge({ name, help: "G.", registers: [] }) as unknown as AnyMetric;
+const histogram = (name: string) =>
+  new Histogram({ name, help: "H.", registers: [] }) as unknown as AnyMetric;
+
+test("a metric whose escaped name another one has is told from it", () => {
+  const metrics = [
+    gauge("a.b_total"),
+    gauge("a_b_total"),
+    gauge("a-b_total"),
+    histogram("h.s"),
+    gauge("h_s_sum"),
+  ];
+  const shown = (escaping: "underscores" | "dots" | "allow-utf-8") => [
+    ...escapeMetricNames(metrics, escaping).values(),
+  ];
+  expect(shown("underscores")).toEqual(["_a_b_total", "a_b_total", "__a_b_total", "_h_s", "h_s_sum"]);
+  expect(shown("dots")).toEqual(["a_dot_b__total", "a_b_total", "a__b__total", "h_dot_s", "h_s_sum"]);
+  expect(shown("allow-utf-8")).toEqual(["a.b_total", "a_b_total", "a-b_total", "h.s", "h_s_sum"]);
 });
 
-test("whatever a metric is called, its escaped name is a classic one", () => {
+test("whatever metrics are called, the escaped names of their series are classic ones and differ", () => {
+  const name = fc.oneof(
+    fc.string({ unit: "binary", minLength: 1 }).filter((text) => !text.includes("\0")),
+    fc.string({ unit: fc.constantFrom("a", ".", "_", ":"), minLength: 1, maxLength: 3 }),
+  );
   fc.assert(
-    fc.property(fc.string({ unit: "binary", minLength: 1 }), restricted, (name, escaping) => {
-      expect(escapeMetricName(name, escaping)).toMatch(classicMetricName);
+    fc.property(fc.uniqueArray(name, { maxLength: 8 }), restricted, (names, escaping) => {
+      const metrics = names.map((one, index) => (index % 2 === 0 ? gauge(one) : histogram(one)));
+      const shown = escapeMetricNames(metrics, escaping);
+      for (const [metric, one] of shown) {
+        expect(one).toMatch(classicMetricName);
+        if (classicMetricName.test(metric.name)) expect(one).toBe(metric.name);
+      }
+      const all = [...shown].flatMap(([metric, one]) => seriesNames(metric, one));
+      expect(new Set(all).size).toBe(all.length);
     }),
   );
 });

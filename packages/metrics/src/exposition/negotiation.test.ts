@@ -63,6 +63,10 @@ describe("as other clients negotiate", () => {
     ["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text", text004],
     ["application/vnd.google.protobuf;proto=some.Other;encoding=delimited", text004],
     ["*/*", text004],
+    // vmagent, and Prometheus before 2.5.
+    ["text/plain;version=0.0.4;q=1,*/*;q=0.1", text004],
+    // Telegraf.
+    [`${askForProtobuf};q=0.7,text/plain;version=0.0.4;q=0.3`, `${protobuf}underscores`],
     ["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", text004],
     ["application/json, */*", text004],
     [

@@ -74,6 +74,13 @@ h_count 2
   );
 });
 
+test("a NUL in an exemplar, at which Prometheus would stop reading, becomes the replacement character", async () => {
+  const registry = new Registry(Registry.OPENMETRICS_CONTENT_TYPE);
+  const counter = new Counter({ name: "c_total", help: "C.", enableExemplars: true, registers: [registry] });
+  counter.inc({ exemplarLabels: { id: "a\0b\0" } });
+  expect(await registry.metrics()).toContain('# {id="a\ufffdb\ufffd"} 1 ');
+});
+
 describe("a bound is written as Go's strconv.FormatFloat(_, 'g', -1, 64) does, integers with .0", () => {
   // Go 1.26 printed these.
   test.each([

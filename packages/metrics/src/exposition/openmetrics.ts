@@ -59,5 +59,7 @@ function exemplarText({ labels, value, timestampMs }: Exemplar, escaping: Escapi
   const pairs = own.map(
     (name, index) => `${labelNameText(names[index] as string)}=${quote(labels[name] as string)}`,
   );
-  return ` # {${pairs.join(",")}} ${numberText(value)} ${timestampMs / 1000}`;
+  // Prometheus takes a NUL for the end of the exposition, but in the labels of series.
+  const text = pairs.join(",").replaceAll("\0", "\ufffd");
+  return ` # {${text}} ${numberText(value)} ${timestampMs / 1000}`;
 }

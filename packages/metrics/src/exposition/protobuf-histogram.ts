@@ -1,7 +1,7 @@
 // A series of a histogram as an `io.prometheus.client.Histogram` message: classic buckets, native ones, or both.
 import type { Exemplar } from "../exemplar.ts";
 import type { Histogram, HistogramSeries } from "../histogram.ts";
-import type { NativeBuckets } from "../native-buckets.ts";
+import type { NativeCounts } from "../native-buckets.ts";
 import type { SparseCounts } from "../sparse-counter.ts";
 import { writeExemplar, writeTimestamp } from "./protobuf-exemplar.ts";
 import { type ProtobufWriter, sizeOfVarint } from "./protobuf-writer.ts";
@@ -46,9 +46,10 @@ export function writeHistogram(
   writer.byte(sampleSum);
   writer.double(values[first + stride - 1] as number);
   if (metric.hasClassicBuckets) writeClassicBuckets(writer, metric, series);
-  if (series.native !== undefined) writeNativeBuckets(writer, series.native);
+  const { native } = series;
+  if (native !== undefined) writeNativeBuckets(writer, native);
   writeTimestamp(writer, created, series.createdMs);
-  if (series.native !== undefined) writeNativeExemplars(writer, series.exemplars);
+  if (native !== undefined) writeNativeExemplars(writer, series.exemplars);
   writer.endMessage(start, 2);
 }
 
@@ -101,7 +102,7 @@ function writeBucketWithExemplar(
 
 function writeNativeBuckets(
   writer: ProtobufWriter,
-  { schema, zeroThreshold, zeroCount, positive, negative }: NativeBuckets,
+  { schema, zeroThreshold, zeroCount, positive, negative }: NativeCounts,
 ): void {
   writer.reserve(3 * roomForNumber);
   writer.byte(nativeSchema);
@@ -176,7 +177,7 @@ function writeDeltas(writer: ProtobufWriter, tag: number, { indexes, counts }: S
   }
 }
 
-/** Those that the classic buckets have: they are spread over the range of values. */
+/** Those that the classic buckets have, which are spread over the range of values; without such, the newest ten. */
 function writeNativeExemplars(
   writer: ProtobufWriter,
   exemplars: readonly (Exemplar | undefined)[] | undefined,

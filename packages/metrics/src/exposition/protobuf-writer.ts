@@ -5,7 +5,7 @@
 const chunkSize = 64 * 1024;
 /** Room that an item should have in its chunk, so that few items have to be moved to the next one. */
 const roomForItem = 4 * 1024;
-/** Up to so many characters a loop is faster than the call of TextEncoder. */
+/** Up to so many characters a loop is faster than a call of what writes any text. */
 const shortText = 64;
 
 const utf8 = new TextEncoder();
@@ -22,7 +22,8 @@ export class ProtobufWriter {
 
   /** Begins what must not be spread over two chunks. */
   beginItem(): void {
-    if (this.#bytes.length - this.position < roomForItem) {
+    // One that an item made larger is full, too: else it would be made larger, and copied, again and again.
+    if (this.#bytes.length - this.position < roomForItem || this.#bytes.length > chunkSize) {
       this.#full.push(this.#bytes.subarray(0, this.position));
       this.fullBytes += this.position;
       this.#replace(newChunk(chunkSize));
@@ -95,11 +96,14 @@ export class ProtobufWriter {
     const { length } = value;
     this.reserve(length * 3 + 6);
     this.byte(tag);
-    if (length > shortText || !this.#ascii(value)) {
-      const bytes = utf8.encode(value);
-      this.varint(bytes.length);
-      this.raw(bytes);
-    }
+    if (length <= shortText && this.#ascii(value)) return;
+    const lengthBytes = sizeOfVarint(length);
+    const start = this.position + lengthBytes;
+    const written = this.#bytes.write(value, start);
+    const needed = sizeOfVarint(written);
+    if (needed !== lengthBytes) this.#bytes.copyWithin(start - lengthBytes + needed, start, start + written);
+    this.varint(written);
+    this.position += written;
   }
 
   /** Writes a text that is short; false, and nothing written, when it has a character that is not ASCII. */
@@ -173,7 +177,7 @@ export class ProtobufWriter {
     return taken;
   }
 
-  #replace(bytes: Uint8Array<ArrayBuffer>): void {
+  #replace(bytes: Buffer<ArrayBuffer>): void {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer);
   }
@@ -199,6 +203,6 @@ export function textField(tag: number, value: string): Uint8Array {
 }
 
 /** Not zeroed: only what was written is ever shown. Never of a pool, whose parts a receiver could not own. */
-function newChunk(size: number): Uint8Array<ArrayBuffer> {
+function newChunk(size: number): Buffer<ArrayBuffer> {
   return Buffer.allocUnsafeSlow(size);
 }

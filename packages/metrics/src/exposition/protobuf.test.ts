@@ -8,6 +8,7 @@ import type { AnyMetric } from "../registry.ts";
 import type { LabelValue } from "../series-table.ts";
 import { expand, type ReadHistogram, readProtobuf, writeWithLibrary } from "../testing/read-protobuf.ts";
 import type { Escaping } from "./format.ts";
+import { escapeMetricNames } from "./name-escaping.ts";
 import { createProtobufEncoder } from "./protobuf.ts";
 
 const registers = [] as const;
@@ -22,6 +23,7 @@ interface Options {
 function encode(metrics: readonly unknown[], options: Options = {}): Uint8Array[] {
   const { escaping = "allow-utf-8", defaultLabels = {}, takeEvery = Number.POSITIVE_INFINITY } = options;
   const encoder = createProtobufEncoder({ escaping, defaultLabels });
+  const names = escapeMetricNames(metrics as readonly AnyMetric[], escaping);
   const chunks: Uint8Array[] = [];
   let steps = 0;
   const step = (): void => {
@@ -29,7 +31,7 @@ function encode(metrics: readonly unknown[], options: Options = {}): Uint8Array[
     if (steps % takeEvery === 0) chunks.push(...encoder.take());
   };
   for (const metric of metrics as readonly AnyMetric[]) {
-    encoder.beginMetric(metric);
+    encoder.beginMetric(metric, names.get(metric) as string);
     step();
     for (const series of metric.table.bySlot) {
       if (series !== undefined) encoder.writeSeries(series);
@@ -60,6 +62,12 @@ afterEach(() => {
 });
 
 describe("counters and gauges", () => {
+  test("what every object has is no default label", () => {
+    const gauge = new Gauge({ name: "g", help: "G.", labelNames: ["constructor"], registers });
+    gauge.labels("").set(1);
+    expect(read([gauge])[0]?.metric).toEqual([{ gauge: { value: 1 } }]);
+  });
+
   test("a counter has its labels, value, start and exemplar", () => {
     const counter = new Counter({
       name: "http_requests_total",
@@ -301,6 +309,25 @@ describe("native buckets", () => {
     expect(bucket?.map(({ exemplar }) => exemplar)).toEqual(exemplars);
   });
 
+  test("without classic buckets, too", () => {
+    const histogram = new Histogram({
+      name: "h",
+      help: "H.",
+      buckets: false,
+      native: { factor: 1.1 },
+      enableExemplars: true,
+      registers,
+    });
+    histogram.observe({ value: 0.5, exemplarLabels: { trace_id: "a" } });
+    histogram.observe({ value: 2, exemplarLabels: { trace_id: "b" } });
+    const { bucket, exemplars } = readHistogram(histogram);
+    expect(bucket).toBeUndefined();
+    expect(exemplars?.map(({ value, timestamp }) => [value, timestamp])).toEqual([
+      [2, nowRead],
+      [0.5, nowRead],
+    ]);
+  });
+
   test("spans and deltas stand for the buckets, whatever the values", () => {
     fc.assert(
       fc.property(
@@ -499,12 +526,23 @@ test("what is written does not depend on where a chunk ends", () => {
   const bounds = Array.from({ length: 300 }, (_, index) => index);
   for (const histogram of [create(bounds, undefined), create(false, { factor: 1.005, maxBuckets: 5000 })]) {
     const alone = Buffer.concat(encode([histogram]));
-    for (let length = 64 * 1024 - alone.length - 100; length < 64 * 1024 - 3900; length += 7) {
-      const filler = new Gauge({ name: "filler", help: "x".repeat(length), registers });
+    for (let length = 64 * 1024 - alone.length - 100; length < 64 * 1024 - 3900; length += 13) {
+      const filler = new Gauge({ name: "filler", help: "Filler.", labelNames: ["text"], registers });
+      for (let rest = length; rest > 0; rest -= 1000)
+        filler.set({ text: "x".repeat(Math.min(rest, 1000)) + rest }, 1);
       const expected = Buffer.concat([...encode([filler]), alone]);
       if (!expected.equals(Buffer.concat(encode([filler, histogram])))) expect.fail(`${length} bytes before`);
     }
   }
+});
+
+test("chunks stay small, however large series are", () => {
+  const gauge = new Gauge({ name: "g", help: "G.", labelNames: ["a"], registers });
+  for (let n = 0; n < 300; n += 1) gauge.set({ a: "é".repeat(10_000) + n }, n);
+  const chunks = encode([gauge]);
+  expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThan(96 * 1024);
+  const values = readProtobuf(Buffer.concat(chunks))[0]?.metric?.map(({ label }) => label?.[0]?.value);
+  expect(values).toEqual(Array.from({ length: 300 }, (_, n) => "é".repeat(10_000) + n));
 });
 
 test("chunks that were taken do not change any more", () => {
@@ -516,7 +554,7 @@ test("chunks that were taken do not change any more", () => {
   const encoder = createProtobufEncoder({ escaping: "allow-utf-8", defaultLabels: {} });
   const taken: { readonly chunk: Uint8Array; readonly copy: Uint8Array }[] = [];
   for (const metric of metrics) {
-    encoder.beginMetric(metric);
+    encoder.beginMetric(metric, metric.name);
     encoder.writeSeries(metric.table.bySlot[0] as NonNullable<(typeof metric.table.bySlot)[0]>);
     encoder.endMetric();
     for (const chunk of encoder.take()) taken.push({ chunk, copy: chunk.slice() });

@@ -6,7 +6,7 @@ import type { Histogram, HistogramSeries } from "../histogram.ts";
 import type { AnyMetric } from "../registry.ts";
 import type { Series } from "../series-table.ts";
 import type { Encoder, EncoderOptions } from "./encoder.ts";
-import { escapeLabelNames, escapeMetricName } from "./name-escaping.ts";
+import { shownLabels } from "./name-escaping.ts";
 import { writeExemplar, writeTimestamp } from "./protobuf-exemplar.ts";
 import { writeHistogram } from "./protobuf-histogram.ts";
 import { ProtobufWriter, textField } from "./protobuf-writer.ts";
@@ -63,14 +63,20 @@ class ProtobufEncoder implements Encoder {
     this.#options = options;
   }
 
-  beginMetric(metric: AnyMetric): void {
+  get written(): number {
+    return this.#writer.fullBytes + this.#writer.position;
+  }
+
+  beginMetric(metric: AnyMetric, name: string): void {
     const writer = this.#writer;
     writer.beginItem();
-    const name = escapeMetricName(metric.name, this.#options.escaping);
     this.#family = {
       metric,
       name,
-      labels: this.#labelsOf(metric),
+      labels: shownLabels(metric, this.#options).map((label) => ({
+        name: textField(labelName, label.name),
+        fallback: label.fallback,
+      })),
       start: writer.position,
       fullBytes: writer.fullBytes,
       fullChunks: writer.fullChunks,
@@ -130,22 +136,6 @@ class ProtobufEncoder implements Encoder {
     const taken = this.#writer.takeFull(family.fullChunks);
     family.fullChunks = 0;
     return taken;
-  }
-
-  #labelsOf(metric: AnyMetric): readonly Label[] {
-    const { escaping, defaultLabels } = this.#options;
-    const own = metric.labelNames;
-    // Prometheus makes the label le itself.
-    const isFree = (name: string): boolean =>
-      !own.includes(name) && !(name === "le" && metric.type === "histogram");
-    const names = [...own, ...Object.keys(defaultLabels).filter(isFree)];
-    return escapeLabelNames(names, escaping).map((escaped, index) => {
-      const fallback = defaultLabels[names[index] as string];
-      return {
-        name: textField(labelName, escaped),
-        fallback: fallback === undefined ? undefined : String(fallback),
-      };
-    });
   }
 }
 
