@@ -1,5 +1,7 @@
 // HTTP's metrics of the whole API, compared with what clients sent and received on their sockets.
-import { createInstruments, Registry } from "@ectus/monitoring";
+import { Readable } from "node:stream";
+import { catalogue, createInstruments, Registry } from "@ectus/monitoring";
+import type { BlobStorage } from "@ectus/storage";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { until } from "../postgres/until.ts";
@@ -184,6 +186,80 @@ test("what is refused while the server stops is counted", async () => {
   expect(text).toMatch(/^http_requests_in_flight 0$/m);
   await until(async () => /^http_active_connections 0$/m.test(await stopping.metrics()));
   await other.close();
+});
+
+test("what a server that stops has to cut is its own failure, and nothing is left open", async () => {
+  const stopping = new Registry();
+  const other = await startApi({ instruments: createInstruments(stopping), logLevel: "info" });
+  const { key } = await other.makeTenant();
+  other.upstream.next({ hang: "mid-stream" }, { hang: "before-headers" });
+  const post = (body: string, length = body.length): string =>
+    `POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`;
+  const clients = await Promise.all(Array.from({ length: 5 }, () => rawConnection(other.url)));
+  const [stream, whole, unread, piped] = clients as [
+    RawConnection,
+    RawConnection,
+    RawConnection,
+    RawConnection,
+  ];
+  stream.write(post(JSON.stringify({ ...chat, stream: true })));
+  await until(() => other.upstream.requestCount === 1);
+  whole.write(post(JSON.stringify(chat)));
+  await until(() => other.upstream.requestCount === 2);
+  unread.write(post("{", 100));
+  piped.write(`GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n${post("{", 100)}`);
+  await until(() => other.server.inProgress === 4);
+  await other.close(50);
+  const text = await stopping.metrics();
+  const counts = [...text.matchAll(/^http_requests_total\{(.*)\} (\d+)$/gm)].map(
+    ([, labels = "", count]) => `${labels.replaceAll(/\w+="([^"]*)"/g, "$1").replaceAll(",", " ")}: ${count}`,
+  );
+  expect(counts.sort()).toEqual([
+    "GET /health/live 200: 1",
+    "POST /v1/chat/completions 200: 1",
+    "POST /v1/chat/completions 503: 3",
+  ]);
+  expect(other.logLines.filter((line) => line.includes('"status":499'))).toEqual([]);
+  expect(text).toMatch(/^http_requests_in_flight 0$/m);
+  await until(async () => /^http_active_connections 0$/m.test(await stopping.metrics()));
+  for (const { socket } of clients) socket.destroy();
+});
+
+test("a file that breaks off within its contents is a failure of the server's, not of its client", async () => {
+  const broken = new Registry();
+  const storage: BlobStorage = {
+    async write(_tenantId: string, _blobId: string, source: AsyncIterable<Uint8Array>) {
+      for await (const _chunk of source);
+      return { bytes: 300_000, sha256: "0".repeat(64) };
+    },
+    read: async () => {
+      let sent = 0;
+      return new Readable({
+        read() {
+          if (sent === 4) this.destroy(new Error("the disk is gone"));
+          else this.push(Buffer.alloc(65_536));
+          sent += 1;
+        },
+      });
+    },
+    remove: async () => {},
+  } as unknown as BlobStorage;
+  await using other = await startApi({ instruments: createInstruments(broken), storage });
+  const { client } = await other.makeTenant();
+  const file = await client.files.create({ file: new File(["x"], "a.txt"), purpose: "user_data" });
+  await expect(client.files.content(file.id).then((answer) => answer.text())).rejects.toThrow();
+  const series = 'method="GET",path="/v1/files/:id/content",status="500"';
+  await until(async () => (await broken.metrics()).includes(`http_requests_total{${series}} 1`));
+  expect(await broken.metrics()).toContain(`http_request_errors_total{${series}} 1`);
+  expect(other.logLines.some((line) => line.includes("the disk is gone"))).toBe(true);
+  expect(other.logLines.some((line) => line.includes('"status":500'))).toBe(true);
+});
+
+test("paths are no more than the catalogue says, static files of the docs included", () => {
+  const { atMost } = catalogue.http_requests_total.labels.path;
+  const paths = new Set(["unmatched", ...api.server.routes.map(({ url }) => url)]);
+  expect([...paths].some((path) => path.startsWith("/docs/static/"))).toBe(true);
+  expect(paths.size).toBeLessThanOrEqual(atMost);
 });
 
 interface Sent {

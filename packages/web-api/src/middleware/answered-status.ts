@@ -4,15 +4,15 @@ import type { ServerResponse } from "node:http";
 // What nginx logs for a client that closed the connection.
 const clientClosed = 499;
 
-const otherwise = Symbol("status of the answer that was sent in place of this one");
-type Answer = ServerResponse & { [otherwise]?: number };
+const marked = Symbol("status that a request counts as");
+type Answer = ServerResponse & { [marked]?: number };
 
 /**
  * The status of an answer that is over: 499 when the client went away before its end, unless the answer was an error,
  * and at least begun.
  */
 export function answeredStatus(response: ServerResponse): number {
-  const status = (response as Answer)[otherwise];
+  const status = (response as Answer)[marked];
   if (status !== undefined) return status;
   // An answer that waits for others on its connection has no socket, and none of it was sent.
   const isSent = response.headersSent && response.socket !== null;
@@ -21,7 +21,7 @@ export function answeredStatus(response: ServerResponse): number {
     : clientClosed;
 }
 
-/** Notes that the client was sent another answer, past `response`, on its connection. */
+/** Notes how a request ends that its response does not tell: it was answered past it, or this server breaks it off. */
 export function markAnswered(response: ServerResponse, status: number): void {
-  (response as Answer)[otherwise] = status;
+  (response as Answer)[marked] = status;
 }

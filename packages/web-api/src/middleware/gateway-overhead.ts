@@ -74,6 +74,8 @@ export class OverheadTimer {
   answerEnds(): void {
     if (this.waits === undefined) return;
     const { operation, providerMs, clientMs } = this.waits;
+    // An answer that cannot be sent is made anew, as an error.
+    this.waits = undefined;
     const ms = performance.now() - this.#startedMs - this.#bodyMs - providerMs - clientMs;
     // Others measured the waits, which may add up to a little more than the whole.
     this.#histogram.labels({ operation }).observe(Math.max(ms, 0) / 1_000);

@@ -26,6 +26,10 @@ beforeEach(async () => {
   }) as unknown as FastifyInstance;
   malformed.watch(app.server, addHttpMetrics(app, createInstruments(registry)));
   app.get("/hang", () => new Promise(() => {}));
+  app.get("/begun", (_request, reply) => {
+    reply.hijack();
+    reply.raw.write("begun");
+  });
   app.post("/read", async (request) => request.body);
   app.post(
     "/refused",
@@ -96,8 +100,38 @@ test("what comes behind a request that waits is answered in its place, and the b
   expect(bytes("request").sort()).toEqual([waiting.length, "garbage\r\n\r\n".length].sort());
 });
 
-test("a tunnel is refused in the shape of all errors", async () => {
-  const received = await talk("CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n");
+test.each([
+  ["", ""],
+  [" with a body", "Content-Length: 5\r\n"],
+  [" with a body in chunks", "Transfer-Encoding: chunked\r\n"],
+])("a tunnel that is asked for%s is refused in the shape of all errors", async (_name, header) => {
+  const received = await talk(`CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n${header}\r\n`);
   expect(received).toMatch(/^HTTP\/1\.1 404 Not Found\r\n.*"code":"unknown_url"/s);
   expect(await requests()).toEqual(["CONNECT unmatched 404 1"]);
+  await until(async () => /^http_active_connections 0$/m.test(await registry.metrics()));
+});
+
+test("a tunnel that is asked for behind requests that wait ends them all", async () => {
+  let open = 0;
+  app.server.on("request", (_request, response) => {
+    open += 1;
+    response.once("close", () => {
+      open -= 1;
+    });
+  });
+  const waiting = "GET /hang HTTP/1.1\r\nHost: x\r\n\r\n";
+  const received = await talk(`${waiting.repeat(3)}CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n`);
+  expect(received).toMatch(/^HTTP\/1\.1 404 /);
+  await until(() => open === 0);
+  await until(async () => (await requests()).length === 2);
+  expect((await requests()).sort()).toEqual(["CONNECT unmatched 404 1", "GET /hang 499 3"]);
+});
+
+test("a tunnel that is asked for within an answer is not refused in the middle of it", async () => {
+  const received = await talk("GET /begun HTTP/1.1\r\nHost: x\r\n\r\n", [
+    /begun/,
+    "CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+  ]);
+  expect(received.match(/HTTP\/1\.1/g)).toHaveLength(1);
+  expect(await requests()).toEqual(["GET /begun 499 1"]);
 });

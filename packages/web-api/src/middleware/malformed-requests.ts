@@ -31,16 +31,28 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
     watch(server, httpMetrics) {
       metrics = httpMetrics;
       server.on("request", (request, response) => {
-        const traffic = bySocket.get(request.socket) ?? { answering: new Set(), latest: request };
-        traffic.answering.add(response);
+        let traffic = bySocket.get(request.socket);
+        if (traffic === undefined) {
+          traffic = { answering: new Set(), latest: request };
+          bySocket.set(request.socket, traffic);
+        }
+        const { answering } = traffic;
         traffic.latest = request;
-        bySocket.set(request.socket, traffic);
-        response.once("close", () => traffic.answering.delete(response));
+        answering.add(response);
+        response.once("close", () => answering.delete(response));
       });
       // The framework has no part in it, and the server would only cut the connection.
-      server.on("connect", ({ method = "CONNECT", url = "" }, stream) => {
-        const socket = stream as Socket;
+      server.on("connect", ({ socket, method = "CONNECT", url = "" }) => {
+        const answering = bySocket.get(socket)?.answering ?? new Set();
         socket.on("error", () => socket.destroy());
+        // The server has let go of the connection: it ends no more answers that wait on it.
+        socket.once("close", () => {
+          for (const response of answering) response.destroy();
+        });
+        if (isHalfSent(answering)) {
+          socket.destroy();
+          return;
+        }
         const fault = new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) });
         metrics?.refused({ socket, method, status: fault.status, bytes: refuse(socket, fault) });
       });
@@ -53,13 +65,11 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
       }
       const fault = toFault(code);
       const { answering = new Set<ServerResponse>(), latest } = bySocket.get(socket) ?? {};
-      const responses = [...answering];
       // Where the fault is in a body, its request has its answer with this.
       const isBody = latest !== undefined && !latest.complete;
-      const response = isBody ? responses.find(({ req }) => req === latest) : undefined;
-      if (responses.some(({ headersSent }) => headersSent)) {
+      const response = isBody ? answering.values().find(({ req }) => req === latest) : undefined;
+      if (isHalfSent(answering)) {
         log.info({ code, requestId: newRequestId() }, "malformed request");
-        // An answer is half sent: nothing else can be said on this connection.
         socket.destroy();
       } else if (isBody && response === undefined) {
         // It was refused before its body came.
@@ -91,6 +101,11 @@ interface Traffic {
   /** The answers in progress on a connection. */
   readonly answering: Set<ServerResponse>;
   latest: IncomingMessage;
+}
+
+/** Whether an answer has begun: nothing else can be said on its connection. */
+function isHalfSent(answering: ReadonlySet<ServerResponse>): boolean {
+  return answering.values().some(({ headersSent }) => headersSent);
 }
 
 function toFault(code: string | undefined): EctusError {

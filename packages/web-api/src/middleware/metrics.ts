@@ -10,16 +10,14 @@ import { createHttpSeries } from "./http-series.ts";
 import { takeRead, takeUnread, takeWritten } from "./wire-sizes.ts";
 
 export interface HttpMetrics {
-  /**
-   * Counts what was answered without a request: it could not be read, or the framework takes no part in it.
-   * @param bytes of the answer, which were written to the socket itself
-   */
+  /** Counts what was answered without a request: it could not be read, or the framework takes no part in it. */
   refused(refusal: Refusal): void;
 }
 
 export interface Refusal {
   readonly socket: Socket;
   readonly status: number;
+  /** Of the answer, which was written to the socket itself. */
   readonly bytes: number;
   /** "other" if it is not known. */
   readonly method?: string;

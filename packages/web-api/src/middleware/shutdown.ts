@@ -3,6 +3,7 @@
 import type { ServerResponse } from "node:http";
 import { EctusError } from "@ectus/core";
 import type { FastifyInstance } from "fastify";
+import { markAnswered } from "./answered-status.ts";
 
 export interface Shutdown {
   readonly stopping: boolean;
@@ -54,7 +55,11 @@ export function addShutdown(app: FastifyInstance): Shutdown {
       stopping = true;
     },
     cutUnread() {
-      for (const response of inProgress) if (!handled.has(response)) response.destroy();
+      for (const response of inProgress) {
+        if (handled.has(response)) continue;
+        markAnswered(response, shuttingDown().status);
+        response.destroy();
+      }
     },
     drained: (timeoutMs) =>
       new Promise((resolve) => {

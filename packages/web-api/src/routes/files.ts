@@ -10,6 +10,8 @@ import Type from "typebox";
 import type { App } from "../app.ts";
 import { actorOf, callerOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
+import { loggableError } from "../loggable-error.ts";
+import { markAnswered } from "../middleware/answered-status.ts";
 import { newUuid, parsePublicId, publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
 import { refuseUnstorable } from "../storable-text.ts";
@@ -157,6 +159,12 @@ export function addFiles(app: App, options: FilesOptions): void {
       const { tenantId } = callerOf(request);
       const file = await getFile(database, tenantId, uuidOf(request.params.id));
       const content = await readBlob(tenantId, file.id);
+      content.once("error", (error) => {
+        // Before its beginning it is an error as all others; once the client is gone, it is how some streams end.
+        if (!reply.raw.headersSent || reply.raw.destroyed) return;
+        log.error({ ...loggableError(error), fileId: file.id }, "a file's contents broke off");
+        markAnswered(reply.raw, 500);
+      });
       return reply
         .header("content-type", "application/octet-stream")
         .header("content-length", file.bytes)
