@@ -71,6 +71,7 @@ const every = scenarios.map(({ name }) => name);
 const direct = "direct";
 const ectus = "Ectus-R";
 const ectusHot = "Ectus-R, one hot tenant";
+const ectusUnmeasured = "Ectus-R, without metrics";
 const ectusUnwaited = "Ectus-R, not waiting for the disk";
 const settlement = "its settlement alone";
 const settlementUnwaited = "its settlement alone, not waiting for the disk";
@@ -90,8 +91,18 @@ export const gateway: Bench = {
     if (!streams) note("Portkey does not answer streams here, so those are measured without it");
     const instance = own(await startEctus(upstream.port));
     const tenants = await instance.makeTenants(tenantCount);
+    const unmeasured = own(await startEctus(upstream.port, { METRICS_ENABLED: "false" }));
+    const unmeasuredTenants = await unmeasured.makeTenants(tenantCount);
     const durability = await instance.durability();
-    const targets = targetsOf({ upstream, instance, tenants, other, streams });
+    const targets = targetsOf({
+      upstream,
+      instance,
+      tenants,
+      unmeasured,
+      unmeasuredTenants,
+      other,
+      streams,
+    });
 
     let answers = 0;
     const measurements = new Map<string, Measurement[]>();
@@ -136,20 +147,17 @@ interface Parties {
   readonly upstream: Upstream;
   readonly instance: Instance;
   readonly tenants: readonly Tenant[];
+  /** The same without metrics. */
+  readonly unmeasured: Instance;
+  readonly unmeasuredTenants: readonly Tenant[];
   readonly other: Portkey;
   /** Whether the other gateway streams. */
   readonly streams: boolean;
 }
 
-function targetsOf({ upstream, instance, tenants, other, streams }: Parties): readonly Target[] {
+function targetsOf({ upstream, instance, tenants, other, streams, ...more }: Parties): readonly Target[] {
   const [first] = tenants as readonly [Tenant, ...Tenant[]];
-  const callers = tenants.map(({ key }) => ({ authorization: `Bearer ${key}` }));
-  const own = {
-    port: instance.port,
-    callers,
-    gatewayCpu: () => cpuMs(instance.pid),
-    databaseCpu: () => childrenCpuMs(instance.pid),
-  };
+  const own = endpointOf(instance, tenants);
   const ectusTarget = (wait: boolean, endpoint: Endpoint): Pick<Target, "settles" | "measure"> => ({
     settles: true,
     async measure(client, scenario) {
@@ -181,7 +189,12 @@ function targetsOf({ upstream, instance, tenants, other, streams }: Parties): re
     {
       name: ectusHot,
       scenarios: ["64 connections"],
-      ...ectusTarget(true, { ...own, callers: callers.slice(0, 1) }),
+      ...ectusTarget(true, { ...own, callers: own.callers.slice(0, 1) }),
+    },
+    {
+      name: ectusUnmeasured,
+      scenarios: ["64 connections"],
+      ...plain(endpointOf(more.unmeasured, more.unmeasuredTenants)),
     },
     { name: settlement, ...settlementTarget(true) },
     { name: settlementUnwaited, ...settlementTarget(false) },
@@ -195,6 +208,15 @@ function targetsOf({ upstream, instance, tenants, other, streams }: Parties): re
       }),
     },
   ];
+}
+
+function endpointOf({ port, pid }: Instance, tenants: readonly Tenant[]): Endpoint {
+  return {
+    port,
+    callers: tenants.map(({ key }) => ({ authorization: `Bearer ${key}` })),
+    gatewayCpu: () => cpuMs(pid),
+    databaseCpu: () => childrenCpuMs(pid),
+  };
 }
 
 async function measure(
@@ -236,14 +258,23 @@ type Medians = Readonly<Record<keyof Measurement, number | null>> & {
   readonly addedFirstByteP50Ms: number | null;
 };
 
-const gateways: readonly string[] = [ectus, ectusHot, ectusUnwaited, portkey];
+const gateways: readonly string[] = [ectus, ectusHot, ectusUnmeasured, ectusUnwaited, portkey];
 
 function rowsOf(measurements: ReadonlyMap<string, readonly Measurement[]>): readonly (Medians & Row)[] {
   const middle = (values: readonly (number | null)[]): number | null => {
     const known = values.filter((value) => value !== null);
     return known.length === 0 ? null : round(median(known));
   };
-  const order = [direct, ectus, ectusHot, ectusUnwaited, settlement, settlementUnwaited, portkey];
+  const order = [
+    direct,
+    ectus,
+    ectusHot,
+    ectusUnmeasured,
+    ectusUnwaited,
+    settlement,
+    settlementUnwaited,
+    portkey,
+  ];
   return scenarios.flatMap(({ name: scenario }) => {
     const base = measurements.get(`${scenario}/${direct}`) ?? [];
     return order.flatMap((target) => {

@@ -36,7 +36,11 @@ const limits = {
   tokens_per_minute: 2_000_000_000,
 };
 
-export async function startEctus(upstreamPort: number): Promise<Instance> {
+/** @param environment variables on top of those of every bench */
+export async function startEctus(
+  upstreamPort: number,
+  environment: Readonly<Record<string, string>> = {},
+): Promise<Instance> {
   const folder = await mkdtemp(join(tmpdir(), "ectus-bench-"));
   // PostgreSQL, which may run as another user, has to pass.
   await chmod(folder, 0o711);
@@ -51,6 +55,7 @@ export async function startEctus(upstreamPort: number): Promise<Instance> {
       METRICS_PORT: "0",
       LOG_LEVEL: "info",
       LOG_FORMAT: "json",
+      ...environment,
     },
     cwd: root,
   });

@@ -13,7 +13,8 @@ import { fencedBlocks } from "./fenced-blocks.ts";
 
 const programs = await peer("prometheus");
 const blocks = fencedBlocks(await readFile(join(import.meta.dirname, "../../MONITORING.md"), "utf8"));
-const config = blocks.find(({ info }) => info === "yaml prometheus")?.code ?? "";
+const configs = blocks.filter(({ info }) => info === "yaml prometheus").map(({ code }) => code);
+const [config = ""] = configs;
 const queries = blocks
   .filter(({ info }) => info === "promql")
   .flatMap(({ code }) => code.split("\n"))
@@ -57,9 +58,11 @@ describe.skipIf(!programs)("MONITORING.md", () => {
     if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
-  test("has a configuration that promtool accepts", async () => {
+  test.each(configs)("has a configuration that promtool accepts: %s", async (shown) => {
+    // promtool looks for the files that it names, beside it.
+    for (const [, name = ""] of shown.matchAll(/_file: (\S+)/g)) await writeFile(join(folder, name), "");
     const file = join(folder, "prometheus.yml");
-    await writeFile(file, config);
+    await writeFile(file, shown);
     const { stdout } = await promisify(execFile)(programs?.files.promtool as string, [
       "check",
       "config",
@@ -68,7 +71,8 @@ describe.skipIf(!programs)("MONITORING.md", () => {
     expect(stdout).toContain("is valid prometheus config file syntax");
   });
 
-  test("has queries", () => {
+  test("has configurations and queries", () => {
+    expect(configs).toHaveLength(2);
     expect(queries.length).toBeGreaterThan(5);
   });
 

@@ -60,7 +60,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const { config, environment, dataDir } = options.instance;
   const log = logging.module("cli");
   await refuseTakenPort(options.instance);
-  // A fault in a file must not be told only after a database was made.
+  // A fault in a file is told before anything is made.
   if (config.METRICS_ENABLED) checkExporterFiles(config);
   const providers = await readProviders(config, environment);
   const secrets = await openDataDir(dataDir);
@@ -75,8 +75,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   await using started = new AsyncDisposableStack();
   // A pipe that is closed on the other side takes no more lines; that is no failure of the stop.
   started.defer(() => logging.flush().catch(() => {}));
-  const runtimeMetrics = startRuntimeMetrics({ instruments });
-  started.defer(() => runtimeMetrics.stop());
+  started.defer(startRuntimeMetrics({ instruments }));
   started.defer(countDroppedSeries({ registry, instruments }));
   // The first to start and the last to stop, so that a slow start and a slow stop can be seen.
   const metricsHost = config.METRICS_HOST ?? config.HOST;

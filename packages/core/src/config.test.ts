@@ -100,7 +100,20 @@ test("the API and its metrics cannot have the same port at the same address", ()
   const fault = '  METRICS_PORT: got "9090", which is PORT too, accepts another port';
   expect(faultsOf(() => loadConfig({ PORT: "9090" }))).toBe(fault);
   expect(faultsOf(() => loadConfig({ PORT: "9090", HOST: "::1", METRICS_HOST: "::1" }))).toBe(fault);
-  for (const fine of [{ METRICS_ENABLED: "false" }, { METRICS_HOST: "::1" }, { METRICS_PORT: "9091" }])
+  // Every address is that one, too.
+  for (const [HOST, METRICS_HOST] of [
+    ["0.0.0.0", "127.0.0.1"],
+    ["127.0.0.1", "0.0.0.0"],
+    ["::", "127.0.0.1"],
+    ["::1", "::"],
+  ])
+    expect(faultsOf(() => loadConfig({ PORT: "9090", HOST, METRICS_HOST }))).toBe(fault);
+  for (const fine of [
+    { METRICS_ENABLED: "false" },
+    { METRICS_PORT: "9091" },
+    { HOST: "127.0.0.1", METRICS_HOST: "::1" },
+    { HOST: "::1", METRICS_HOST: "0.0.0.0" },
+  ])
     expect(loadConfig({ PORT: "9090", ...fine }).PORT).toBe(9090);
   expect(loadConfig({ PORT: "0", METRICS_PORT: "0" }).PORT).toBe(0);
 });

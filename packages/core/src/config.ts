@@ -249,16 +249,21 @@ function contradictions(config: Partial<Config>): string[] {
     if (config[set] !== undefined && config[unset] === undefined)
       faults.push(`${set}: got ${JSON.stringify(config[set])} alone, accepts ${variables[set].accepts}`);
   }
-  const { HOST, PORT, METRICS_ENABLED, METRICS_HOST = HOST, METRICS_PORT } = config;
-  if (
-    METRICS_ENABLED &&
-    METRICS_PORT !== undefined &&
-    METRICS_PORT !== 0 &&
-    METRICS_PORT === PORT &&
-    METRICS_HOST === HOST
-  )
+  const { HOST = "", PORT, METRICS_ENABLED, METRICS_HOST = HOST, METRICS_PORT } = config;
+  if (METRICS_ENABLED && METRICS_PORT && METRICS_PORT === PORT && overlap(HOST, METRICS_HOST))
     faults.push(`METRICS_PORT: got "${METRICS_PORT}", which is PORT too, accepts another port`);
   return faults;
+}
+
+/** Whether one port cannot be listened on at both addresses. Names are not resolved. */
+function overlap(one: string, other: string): boolean {
+  const includes = (every: string, host: string): boolean =>
+    every === host ||
+    // IPv4, too, as Node.js listens there.
+    every === "::" ||
+    every === "::0" ||
+    (every === "0.0.0.0" && !host.includes(":"));
+  return includes(one, other) || includes(other, one);
 }
 
 function readConfigFile(file: string, faults: string[]): Environment {

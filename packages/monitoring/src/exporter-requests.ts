@@ -97,6 +97,7 @@ export function createExporterRequests(
   return async (request, response) => {
     try {
       await answer(request, response);
+      faults.mended("request", {}, "requests to the metrics exporter are answered again");
     } catch (error) {
       faults.failed("request", { err: error }, "a request to the metrics exporter failed");
       if (response.headersSent) response.destroy();

@@ -70,6 +70,15 @@ test("a callback that hangs loses its metric alone, within the scraper's time", 
   expect(text).not.toContain("tricky 1");
 });
 
+test("a scrape leaves no timer behind", async () => {
+  const timers = () => process.getActiveResourcesInfo().filter((type) => type === "Timeout").length;
+  const { ask } = await startTestExporter({ registry: twoGauges(() => {}) });
+  await ask("/metrics", { headers: timeoutSeconds(60) });
+  const before = timers();
+  for (let time = 0; time < 20; time++) await ask("/metrics", { headers: timeoutSeconds(60) });
+  expect(timers() - before).toBeLessThan(10);
+});
+
 test("a scrape that takes longer than the scraper waits is refused with a reason, and observed", async () => {
   let slow = true;
   const registry = twoGauges(() => {

@@ -16,5 +16,5 @@ export {
   noInstruments,
 } from "./instruments.ts";
 export { type Exporter, type ExporterOptions, startExporter } from "./prometheus-exporter.ts";
-export { type PauseLag, type RuntimeMetrics, startRuntimeMetrics } from "./runtime-metrics.ts";
+export { startRuntimeMetrics } from "./runtime-metrics.ts";
 export { countDroppedSeries } from "./series-dropped.ts";

@@ -125,6 +125,29 @@ describe("pages", () => {
     }
     expect(got).toContain("Keep-Alive: timeout=130");
   });
+
+  test("a scraper of HTTP/1.0 gets all of it, and the end of its connection", async () => {
+    const { exporter } = await startTestExporter({ registry: withQueue() });
+    const socket = connect(Number(new URL(exporter.url ?? "").port), "127.0.0.1");
+    socket.write("GET /metrics HTTP/1.0\r\n\r\n");
+    const answer = await text(socket);
+    expect(answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
+    expect(answer).not.toMatch(/transfer-encoding/i);
+    expect(answer).toContain("\nqueue_length 3\n");
+  });
+
+  test("of very many connections those that are only kept make way", async () => {
+    const { exporter, ask } = await startTestExporter({ registry: withQueue() });
+    const kept = Array.from({ length: 100 }, async () => {
+      const socket = connect(Number(new URL(exporter.url ?? "").port), "127.0.0.1");
+      onTestFinished(() => void socket.destroy());
+      socket.write("GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n");
+      await once(socket, "data");
+    });
+    await Promise.all(kept);
+    await expect(ask("/metrics")).rejects.toThrow();
+    await until(async () => (await ask("/metrics").catch(() => undefined))?.status === 200);
+  });
 });
 
 describe("credentials", () => {
@@ -138,6 +161,7 @@ describe("credentials", () => {
         expect(answer).toMatchObject({ status: 401, text: "Credentials are missing or wrong.\n" });
         expect(answer.headers["www-authenticate"]).toBe('Bearer realm="metrics"');
       }
+      for (const method of ["HEAD", "POST"]) expect((await ask(path, { method })).status).toBe(401);
     }
     expect((await ask("/metrics", { headers: bearer("right-token") })).status).toBe(200);
     expect(JSON.stringify(lines)).not.toContain('token"');

@@ -27,7 +27,10 @@ export interface ExporterOptions {
 }
 
 export interface Exporter {
-  /** As a program on this machine reaches it; undefined while a free port is to be taken and none could be. */
+  /**
+   * With the address 127.0.0.1, at which it answers if `host` is that or every address; undefined while a free port is
+   * to be taken and none could be.
+   */
   readonly url: string | undefined;
   /** Whether it is served there now. */
   readonly listening: boolean;
@@ -96,6 +99,7 @@ function createTlsServer(keyPair: () => KeyPair, faults: FaultLog): HttpsServer 
     served = current;
     try {
       server.setSecureContext({ ...current });
+      faults.mended("TLS", {}, "a changed certificate is in use");
     } catch (error) {
       faults.failed("TLS", { err: error }, "a changed certificate cannot be used");
     }
@@ -164,7 +168,7 @@ function keepConnections(server: Server): Connections {
   const sockets = new Set<Socket>();
   let closing = false;
   server.maxConnections = maxConnections;
-  // Scrapers go before whoever only holds connections.
+  // This one is lost, but the scraper's next finds room: connections that are only kept make way for it.
   server.on("drop", () => server.closeIdleConnections());
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);

@@ -4,12 +4,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { PerformanceObserver } from "node:perf_hooks";
 import { fileURLToPath } from "node:url";
 import { collectDefaultMetrics, Registry as OfficialRegistry } from "@prometheus-io/client";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { until } from "../../../tests/postgres/until.ts";
 import { runtimeCatalogue } from "./catalogue/runtime.ts";
 import { createInstruments, noInstruments } from "./instruments.ts";
 import { startRuntimeMetrics } from "./runtime-metrics.ts";
-import { block, createShown, readText } from "./testing/shown.ts";
+import { createShown, readText } from "./testing/shown.ts";
 
 const isLinux = process.platform === "linux";
 
@@ -21,7 +21,7 @@ const differences = {
   missing: ["nodejs_eventloop_utilization_summary"],
   /**
    * By the same names, what is read differs: the event-loop lag does not have the interval of its own timer in it (10
-   * ms), nor what scrapes block, and its statistics are of the last minute, not from one scrape to the next; kinds of
+   * ms), and its statistics are of the last minute, not from one scrape to the next; kinds of
    * garbage collections have series of zeros before the first one; all of those are counted; the start time has
    * fractions; the CPU counters begin with the process. What their lag sets for the next turn of the loop they count
    * among the active resources.
@@ -41,7 +41,7 @@ describe("runtime metrics beside the official client's", () => {
     const official = new OfficialRegistry();
     collectDefaultMetrics({ register: official });
     const shown = createShown();
-    startRuntimeMetrics(shown).stop();
+    startRuntimeMetrics(shown)();
     const theirs = official.getMetricsAsArray().map((metric): Described => {
       const { name, type, labelNames, upperBounds } = metric as unknown as Described & {
         readonly upperBounds?: readonly number[];
@@ -67,7 +67,7 @@ describe("runtime metrics beside the official client's", () => {
     const official = new OfficialRegistry();
     collectDefaultMetrics({ register: official });
     const shown = createShown();
-    const { stop } = startRuntimeMetrics(shown);
+    const stop = startRuntimeMetrics(shown);
     const comparable = (series: ReadonlyMap<string, number>) =>
       [...series.keys()].filter((one) => !differences.values.test(one)).sort();
     // Again, if something came, went or was collected between the two.
@@ -91,7 +91,7 @@ describe("runtime metrics beside the official client's", () => {
 
   test("are all in the catalogue, and what the catalogue has is all there", async () => {
     const shown = createShown();
-    const { stop } = startRuntimeMetrics(shown);
+    const stop = startRuntimeMetrics(shown);
     await until(async () => (await shown.value("nodejs_eventloop_lag_max_seconds")) > 0);
     const families = new Set(
       [...(await shown.scrape()).keys()].map((series) => /^\w+/.exec(series)?.[0].replace(/_bucket$/, "")),
@@ -106,13 +106,9 @@ describe("runtime metrics beside the official client's", () => {
 describe("the runtime metrics", () => {
   test("can be started again after their stop", async () => {
     const shown = createShown();
-    startRuntimeMetrics(shown).stop();
-    const { stop, pauseLag } = startRuntimeMetrics(shown);
+    startRuntimeMetrics(shown)();
+    const stop = startRuntimeMetrics(shown);
     await until(async () => (await shown.value("nodejs_eventloop_lag_max_seconds")) > 0);
-    const resumeLag = pauseLag();
-    block(1500);
-    resumeLag();
-    expect(await shown.value("nodejs_eventloop_lag_max_seconds")).toBeLessThan(1);
     const { user, system } = process.cpuUsage();
     expect(await shown.value("process_cpu_seconds_total")).toBeGreaterThanOrEqual(
       (user + system) / 1e6 - 1e-3,
@@ -124,23 +120,23 @@ describe("the runtime metrics", () => {
     const shown = createShown();
     const opened = () => readdirSync("/proc/self/fd", { withFileTypes: true }).length;
     const before = opened();
-    for (let times = 0; times < 50; times += 1) startRuntimeMetrics(shown).stop();
+    for (let times = 0; times < 50; times += 1) startRuntimeMetrics(shown)();
     expect(opened() - before).toBeLessThan(25);
   });
 
   test("are not there, and nothing runs for them, with instruments that measure nothing", () => {
     const interval = vi.spyOn(globalThis, "setInterval");
     const timeout = vi.spyOn(globalThis, "setTimeout");
+    const cleared = vi.spyOn(globalThis, "clearInterval");
     const observe = vi.spyOn(PerformanceObserver.prototype, "observe");
-    const off = startRuntimeMetrics({ instruments: noInstruments });
-    off.pauseLag()();
-    off.stop();
+    startRuntimeMetrics({ instruments: noInstruments })();
     expect(interval).not.toHaveBeenCalled();
     expect(timeout).not.toHaveBeenCalled();
     expect(observe).not.toHaveBeenCalled();
     // What is looked at here is what runs otherwise.
-    startRuntimeMetrics({ instruments: createInstruments(createShown().registry) }).stop();
+    startRuntimeMetrics({ instruments: createInstruments(createShown().registry) })();
     expect(interval).toHaveBeenCalledTimes(2);
+    expect(cleared.mock.calls).toEqual(interval.mock.results.map(({ value }) => [value]));
     expect(observe).toHaveBeenCalledTimes(1);
   });
 
@@ -149,6 +145,7 @@ describe("the runtime metrics", () => {
     async () => {
       const program = fileURLToPath(new URL("testing/measured-process.ts", import.meta.url));
       const child = spawn(process.execPath, [program], { stdio: ["pipe", "pipe", "inherit"] });
+      onTestFinished(() => void child.kill());
       let text = "";
       child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
         text += chunk;

@@ -13,35 +13,15 @@ import { showMemory } from "./runtime/memory.ts";
 import { showStartTime } from "./runtime/start-time.ts";
 import { showVersion } from "./runtime/version.ts";
 
-export interface RuntimeMetrics {
-  /**
-   * For whoever blocks the event loop to serve a scrape: called before, it gives what to call after. The event-loop lag
-   * leaves out what is between. That should be work, not waiting: nothing else is seen in that time either.
-   *
-   *     const resumeLag = pauseLag();
-   *     try {
-   *       await chunks.next();
-   *     } finally {
-   *       resumeLag();
-   *     }
-   */
-  readonly pauseLag: PauseLag;
-  /** Ends all of it; the metrics have no series any more. They can be started again. */
-  stop(): void;
-}
-
-export type PauseLag = () => () => void;
-
-/** One at a time for the same instruments. */
-export function startRuntimeMetrics({ instruments }: { readonly instruments: Instruments }): RuntimeMetrics {
-  if (!instruments.enabled) return { pauseLag: () => () => {}, stop() {} };
-  const lag = showEventLoopLag(instruments);
+/** Returns how to end it: the metrics have no series any more, and can be started again. One at a time. */
+export function startRuntimeMetrics({ instruments }: { readonly instruments: Instruments }): () => void {
+  if (!instruments.enabled) return () => {};
   const ends = [
     showCpu(instruments),
     showStartTime(instruments),
     showMemory(instruments),
     showFileDescriptors(instruments),
-    lag.stop,
+    showEventLoopLag(instruments),
     observeEventLoopUtilization(instruments),
     showActiveResources(instruments),
     showHeap(instruments),
@@ -49,10 +29,7 @@ export function startRuntimeMetrics({ instruments }: { readonly instruments: Ins
     showVersion(instruments),
     observeGc(instruments),
   ];
-  return {
-    pauseLag: lag.pause,
-    stop() {
-      for (const end of ends) end();
-    },
+  return () => {
+    for (const end of ends) end();
   };
 }

@@ -328,6 +328,19 @@ describe("on another database", () => {
     expect((await fetch(`http://127.0.0.1:${port}/-/healthy`)).status).toBe(200);
   });
 
+  test("a start that fails serves no metrics any more", async () => {
+    const other = createServer();
+    await new Promise<void>((listening) => other.listen(0, "127.0.0.1", listening));
+    const { port } = other.address() as AddressInfo;
+    await new Promise((closed) => other.close(closed));
+    const nobody = "postgres://nobody@127.0.0.1:1/none";
+    const database = { DATABASE_URL: nobody, DATABASE_OWNER_URL: nobody };
+    const up = startUp({ ...environment(), ...database, METRICS_PORT: String(port), LOG_LEVEL: "info" });
+    expect(await up.ended).not.toBe(0);
+    expect(up.err()).toContain("metrics are served");
+    await expect(fetch(`http://127.0.0.1:${port}/-/healthy`)).rejects.toThrow();
+  });
+
   test("a file of the exporter that cannot be used is told before anything is made", async () => {
     const up = startUp({ DATA_DIR: join(dataDir, "not-yet"), METRICS_BEARER_TOKEN_FILE: "/nowhere/token" });
     expect(await up.ended).toBe(2);

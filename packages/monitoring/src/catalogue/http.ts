@@ -49,7 +49,7 @@ export const httpCatalogue = {
     usedBy: ["dashboard HTTP"],
   }),
   http_response_size_bytes: histogram({
-    help: "Bytes of answers as they went over the wire, heads and chunk framing included.",
+    help: "Bytes of answers as they went over the wire, heads and chunk framing included; of one that broke off, at most one write more.",
     unit: "bytes",
     labels: { method, path },
     buckets: sizes,

@@ -22,6 +22,6 @@ export const itselfCatalogue = {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     bucketsWhy: "a scrape takes milliseconds; Prometheus gives up after 10 s",
     native: false,
-    usedBy: ["alert MetricsSeriesDropped"],
+    usedBy: ["dashboard HTTP"],
   }),
 } as const;

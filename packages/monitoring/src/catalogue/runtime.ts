@@ -10,7 +10,7 @@ const resourceType = atMost(60, "a kind of resource of Node.js, as `TCPSocketWra
 const className = atMost(60, "the name of a class, as `Socket`");
 
 // The lag's statistics are of the last minute, whoever scrapes and how often.
-const ofLastMinute = "of the times that timers were late in the last minute, the scrapes' own work left out";
+const ofLastMinute = "of the times that timers were late in the last minute";
 
 export const runtimeCatalogue = {
   process_cpu_user_seconds_total: counter({
