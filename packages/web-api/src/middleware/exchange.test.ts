@@ -2,9 +2,14 @@ import { once } from "node:events";
 import type { Socket } from "node:net";
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import {
+  type Client,
+  get,
+  type MeasuredServer,
+  startMeasuredServer,
+} from "../../../../tests/api/measured-server.ts";
 import { until } from "../../../../tests/postgres/until.ts";
 import { connectionOf } from "./exchange.ts";
-import { type Client, get, type MeasuredServer, startMeasuredServer } from "./measured-server.ts";
 
 let server: MeasuredServer;
 beforeEach(async () => {

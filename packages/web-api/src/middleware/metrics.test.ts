@@ -3,8 +3,8 @@ import type { AddressInfo, Socket } from "node:net";
 import { noInstruments } from "@ectus/monitoring";
 import { type FastifyInstance, fastify } from "fastify";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { get, type MeasuredServer, startMeasuredServer } from "../../../../tests/api/measured-server.ts";
 import { until } from "../../../../tests/postgres/until.ts";
-import { get, type MeasuredServer, startMeasuredServer } from "./measured-server.ts";
 import { addHttpMetrics } from "./metrics.ts";
 
 let server: MeasuredServer;

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { get, type MeasuredServer, startMeasuredServer } from "../../../../tests/api/measured-server.ts";
 import { until } from "../../../../tests/postgres/until.ts";
-import { get, type MeasuredServer, startMeasuredServer } from "./measured-server.ts";
 
 let server: MeasuredServer;
 beforeEach(async () => {

@@ -3,9 +3,9 @@ import { once } from "node:events";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import { createInstruments, Registry } from "@ectus/monitoring";
+import { addHttpMetrics } from "@ectus/web-api";
 import { type FastifyInstance, fastify } from "fastify";
-import { until } from "../../../../tests/postgres/until.ts";
-import { addHttpMetrics } from "./metrics.ts";
+import { until } from "../postgres/until.ts";
 
 export interface MeasuredServer extends AsyncDisposable {
   readonly app: FastifyInstance;
