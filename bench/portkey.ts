@@ -1,8 +1,7 @@
 // Portkey's AI gateway as a process of its own, passing on to the mock upstream.
-import { once } from "node:events";
-import { createServer } from "node:net";
 import { dirname } from "node:path";
 import { requirePeer } from "@ectus/peers";
+import { findFreePort } from "../tests/free-port.ts";
 import { type Running, startNode, until } from "./processes.ts";
 import { benchModel } from "./requests.ts";
 
@@ -56,13 +55,4 @@ export async function startPortkey(): Promise<Portkey> {
       return answer.ok;
     },
   };
-}
-
-async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

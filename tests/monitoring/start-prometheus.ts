@@ -2,9 +2,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { findFreePort } from "../free-port.ts";
 import { until } from "../postgres/until.ts";
 
 export interface PrometheusOptions {
@@ -63,7 +63,7 @@ export async function startPrometheus({ program, config }: PrometheusOptions): P
   const folder = await mkdtemp(join(tmpdir(), "ectus-prometheus-"));
   const configFile = join(folder, "prometheus.yaml");
   await writeFile(configFile, typeof config === "string" ? config : JSON.stringify(config));
-  const port = await freePort();
+  const port = await findFreePort();
   const url = `http://127.0.0.1:${port}`;
   const child = spawn(
     program,
@@ -126,13 +126,4 @@ export async function startPrometheus({ program, config }: PrometheusOptions): P
     log: () => log,
     stop,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

@@ -2,11 +2,11 @@
 import { execFile, spawn } from "node:child_process";
 import { once } from "node:events";
 import { chown, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import pg from "pg";
+import { findFreePort } from "../free-port.ts";
 
 const run = promisify(execFile);
 const password = "test-superuser";
@@ -34,7 +34,7 @@ export async function startPostgres15(programs: {
       ...user,
       cwd: "/",
     });
-    const port = await freePort();
+    const port = await findFreePort();
     const settings = {
       listen_addresses: "127.0.0.1",
       port: String(port),
@@ -69,15 +69,6 @@ async function notRoot(): Promise<{ uid: number; gid: number } | undefined> {
   if (process.getuid?.() !== 0) return undefined;
   const number = async (option: string) => Number((await run("id", [option, "postgres"])).stdout);
   return { uid: await number("-u"), gid: await number("-g") };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 async function ready(url: string): Promise<void> {

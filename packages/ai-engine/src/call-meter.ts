@@ -1,7 +1,13 @@
 // Measures one call of the engine: routing.ts, held-stream.ts and engine.ts tell it what happens, it updates the series
 // that metrics.ts found for it.
-import { currentContext, EctusError, type ErrorCode } from "@ectus/core";
-import type { CounterHandle, GaugeHandle, HistogramHandle, LabelsOf } from "@ectus/monitoring";
+import { currentContext, EctusError } from "@ectus/core";
+import {
+  type CounterHandle,
+  catalogue,
+  type GaugeHandle,
+  type HistogramHandle,
+  type LabelsOf,
+} from "@ectus/monitoring";
 import type { ChatCompletionChunk, CompletionUsage } from "./chat.ts";
 import type { CallOutcome } from "./circuit-breaker.ts";
 import type { ProviderStream } from "./provider.ts";
@@ -223,18 +229,7 @@ function isClientClosed(error: unknown): error is EctusError {
   return error instanceof EctusError && error.code === "client_closed_request";
 }
 
-const reasons: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  "upstream_error",
-  "upstream_timeout",
-  "upstream_rate_limited",
-  "upstream_rejected",
-  "context_length_exceeded",
-  "invalid_request",
-  "stream_interrupted",
-  "model_unavailable",
-  "overloaded",
-  "shutting_down",
-]);
+const reasons: ReadonlySet<string> = new Set(catalogue.ai_inference_errors_total.labels.reason.values);
 
 function reasonOf(error: unknown): FailureReason {
   return error instanceof EctusError && reasons.has(error.code)
