@@ -26,8 +26,11 @@ function collector(): () => void {
 const count = (kind: string) => shown.value(`${name}_count{kind="${kind}"}`);
 
 describe("garbage collections", () => {
-  test("have a series of each kind before the first", async () => {
-    for (const kind of ["major", "minor", "incremental", "weakcb"]) expect(await count(kind)).toBe(0);
+  test("have a series of each kind, also of those that never happen", async () => {
+    // Some may have happened by now.
+    const series = [...(await shown.scrape()).keys()];
+    for (const kind of ["major", "minor", "incremental", "weakcb"])
+      expect(series).toContain(`${name}_count{kind="${kind}"}`);
   });
 
   test("are counted when young objects are thrown away", async () => {
