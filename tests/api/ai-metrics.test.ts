@@ -4,7 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { createInstruments, Registry } from "@ectus/monitoring";
 import type { ChatCompletionCreateParamsStreaming } from "openai/resources/chat/completions";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { countedIn, measuredValue, samplesOf } from "../postgres/measured.ts";
+import { countedIn, exemplarsOf, measuredValue, samplesOf } from "../postgres/measured.ts";
 import { until } from "../postgres/until.ts";
 import { rawConnection } from "./raw-http.ts";
 import { chatModel, embeddingModel, startApi, type TestApi, type TestTenant } from "./start-api.ts";
@@ -93,15 +93,8 @@ describe("answers", () => {
   test("within a sampled trace lead to it", async () => {
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     await tenant.client.chat.completions.create(chat, { headers: { traceparent } });
-    const { table } = registry.getSingleMetric("ai_inference_duration_seconds") as unknown as {
-      readonly table: {
-        readonly bySlot: readonly ({ readonly exemplars?: readonly unknown[] } | undefined)[];
-      };
-    };
-    const exemplars = table.bySlot.flatMap((series) =>
-      (series?.exemplars ?? []).filter((one) => one != null),
-    );
-    expect(exemplars).toMatchObject([{ labels: { trace_id: "0af7651916cd43dd8448eb211c80319c" } }]);
+    const exemplars = exemplarsOf(registry, "ai_inference_duration_seconds");
+    expect(exemplars).toEqual([{ trace_id: "0af7651916cd43dd8448eb211c80319c" }]);
   });
 });
 

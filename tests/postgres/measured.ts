@@ -1,5 +1,5 @@
 // What a registry has measured, for tests, read from the metrics themselves.
-import type { AnyMetric, Registry } from "@ectus/metrics";
+import type { AnyMetric, ExemplarLabels, HistogramSeries, Registry } from "@ectus/metrics";
 
 export interface Sample {
   readonly labels: Readonly<Record<string, string | undefined>>;
@@ -14,13 +14,29 @@ export function samplesOf(registry: Registry, name: string): readonly Sample[] {
   const metric = registry.getSingleMetric(name);
   if (metric === undefined) throw new Error(`there is no metric ${name}`);
   metric.collect?.();
-  return metric.table.bySlot.flatMap((series) => {
-    if (series === undefined) return [];
+  return seriesOf(metric).map((series) => {
     const labels = Object.fromEntries(
       metric.labelNames.map((label, index) => [label, series.labelValues[index]]),
     );
-    return [{ labels, ...numbersOf(metric, series.slot) }];
+    return { labels, ...numbersOf(metric, series.slot) };
   });
+}
+
+type Series = NonNullable<ReturnType<AnyMetric["table"]["glance"]>>;
+
+function seriesOf({ table }: AnyMetric): Series[] {
+  return Array.from({ length: table.end }, (_, slot) => table.glance(slot)).filter(
+    (series) => series !== undefined,
+  );
+}
+
+/** The labels of the exemplars of a histogram, of all its series. */
+export function exemplarsOf(registry: Registry, name: string): readonly ExemplarLabels[] {
+  const metric = registry.getSingleMetric(name);
+  const series = (metric === undefined ? [] : seriesOf(metric)) as readonly Partial<HistogramSeries>[];
+  return series.flatMap(({ exemplars = [] }) =>
+    exemplars.flatMap((one) => (one === undefined ? [] : [one.labels])),
+  );
 }
 
 function numbersOf({ type, table }: AnyMetric, slot: number): { value: number; sum: number } {

@@ -1,6 +1,6 @@
 import { EctusError, runInContext } from "@ectus/core";
 import { describe, expect, test } from "vitest";
-import { countedIn, samplesOf } from "../../../tests/postgres/measured.ts";
+import { countedIn, exemplarsOf, samplesOf } from "../../../tests/postgres/measured.ts";
 import type { ChatCompletionChunk } from "./chat.ts";
 import type { ChatStreamResult } from "./engine.ts";
 import { type AskedCall, chunkOf, createTestEngine, type ScriptedStream, usageOf } from "./test-engine.ts";
@@ -176,10 +176,6 @@ describe("a stream", () => {
   });
 });
 
-interface WithExemplars {
-  readonly exemplars?: readonly ({ readonly labels: object } | undefined)[] | undefined;
-}
-
 test("a call within a sampled trace leads to it, by its time and that of its first token", async () => {
   const traceId = "0af7651916cd43dd8448eb211c80319c";
   const engine = createTestEngine();
@@ -191,16 +187,10 @@ test("a call within a sampled trace leads to it, by its time and that of its fir
     source.end();
     await Array.fromAsync((await starting).chunks);
   });
-  const exemplarsOf = (name: string) => {
-    const { table } = engine.registry.getSingleMetric(name) as unknown as {
-      readonly table: { readonly bySlot: readonly (WithExemplars | undefined)[] };
-    };
-    return table.bySlot.flatMap((series) => (series?.exemplars ?? []).flatMap((one) => one?.labels ?? []));
-  };
-  expect(exemplarsOf("ai_inference_duration_seconds")).toEqual([{ trace_id: traceId }]);
-  expect(exemplarsOf("ai_time_to_first_token_seconds")).toEqual([{ trace_id: traceId }]);
+  expect(exemplarsOf(engine.registry, "ai_inference_duration_seconds")).toEqual([{ trace_id: traceId }]);
+  expect(exemplarsOf(engine.registry, "ai_time_to_first_token_seconds")).toEqual([{ trace_id: traceId }]);
   const answer = engine.chat();
   engine.asked[1]?.answer();
   await answer;
-  expect(exemplarsOf("ai_inference_duration_seconds")).toHaveLength(1);
+  expect(exemplarsOf(engine.registry, "ai_inference_duration_seconds")).toHaveLength(1);
 });

@@ -5,7 +5,7 @@ import { sql } from "kysely";
 import type pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
 import { connectTo } from "../../../tests/postgres/connect.ts";
-import { countedIn, measuredValue, samplesOf } from "../../../tests/postgres/measured.ts";
+import { countedIn, exemplarsOf, measuredValue, samplesOf } from "../../../tests/postgres/measured.ts";
 import { newTenant } from "../../../tests/postgres/new-tenant.ts";
 import { type RecordingLog, recordingLog } from "../../../tests/postgres/recording-log.ts";
 import { type StallingProxy, startStallingProxy } from "../../../tests/postgres/stalling-proxy.ts";
@@ -117,16 +117,10 @@ test("a duration is that of the statement until its whole answer is there, in se
 
 test("an exemplar leads to the trace of the request, if it is kept", async () => {
   const database = open();
-  const exemplars = () => {
-    const metric = registry.getSingleMetric("db_query_duration_seconds");
-    const [series] = metric?.table.bySlot ?? [];
-    const kept = (series as unknown as { exemplars?: readonly ({ labels: object } | undefined)[] })
-      ?.exemplars;
-    return kept?.flatMap((exemplar) => (exemplar === undefined ? [] : [exemplar.labels]));
-  };
+  const exemplars = () => exemplarsOf(registry, "db_query_duration_seconds");
   const context = { correlationId: "c", requestId: "r" };
   await runInContext(context, () => database.ping());
-  expect(exemplars()).toBeUndefined();
+  expect(exemplars()).toEqual([]);
   const sampledTraceId = "4bf92f3577b34da6a3ce929d0e0e4736";
   await runInContext({ ...context, sampledTraceId }, () => database.ping());
   expect(exemplars()).toEqual([{ trace_id: sampledTraceId }]);

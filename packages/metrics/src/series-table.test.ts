@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { Counter } from "./counter.ts";
+import { seriesOf } from "./testing/series-of.ts";
 
 function createCounter(maxSeries?: number) {
   return new Counter({ name: "c_total", help: "c", labelNames: ["a", "b"], registers: [], maxSeries });
@@ -11,9 +12,8 @@ function createCounter(maxSeries?: number) {
 /** Values by label values. */
 function valuesOf({ table }: Pick<Counter<string>, "table">): Record<string, number> {
   const values: Record<string, number> = {};
-  for (const series of table.bySlot)
-    if (series !== undefined)
-      values[series.labelValues.map((value) => value ?? "-").join(" ")] = table.values[series.slot] as number;
+  for (const series of seriesOf(table))
+    values[series.labelValues.map((value) => value ?? "-").join(" ")] = table.values[series.slot] as number;
   return values;
 }
 

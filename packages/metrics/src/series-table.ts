@@ -159,20 +159,12 @@ export class SeriesTable<S extends Series> {
     return this.#handleOf(this.slotOfTexts(this.#textsOfValues(values)));
   }
 
-  /** The series in a slot; undefined in a free one. */
-  at(slot: number): S | undefined {
-    return (this.numbers[slot] ?? -1) < 0 ? undefined : this.#handleOf(slot);
-  }
-
-  /** The same for the moment: a handle that is not kept, so that a scrape does not leave one of each series behind. */
+  /**
+   * The series in a slot, undefined in a free one, for the moment: a handle that is not kept, so that a scrape does not
+   * leave one of each series behind.
+   */
   glance(slot: number): S | undefined {
     return (this.numbers[slot] ?? -1) < 0 ? undefined : (this.#handles[slot] ?? this.#create(slot));
-  }
-
-  /** All series by slot; undefined in a free one. Makes a handle of each, so a scrape in slices asks `at` instead. */
-  get bySlot(): readonly (S | undefined)[] {
-    for (let slot = 0; slot < this.#end; slot += 1) this.at(slot);
-    return this.#handles;
   }
 
   /** Values of the labels in the order of their names; empty where one was left out. */

@@ -5,8 +5,9 @@ import { Gauge } from "../gauge.ts";
 import { Histogram } from "../histogram.ts";
 import type { NativeOptions } from "../native-buckets.ts";
 import type { AnyMetric } from "../registry.ts";
-import type { LabelValue } from "../series-table.ts";
+import type { LabelValue, Series } from "../series-table.ts";
 import { expand, type ReadHistogram, readProtobuf, writeWithLibrary } from "../testing/read-protobuf.ts";
+import { seriesOf } from "../testing/series-of.ts";
 import type { Escaping } from "./format.ts";
 import { escapeMetricNames } from "./name-escaping.ts";
 import { createProtobufEncoder } from "./protobuf.ts";
@@ -33,8 +34,8 @@ function encode(metrics: readonly unknown[], options: Options = {}): Uint8Array[
   for (const metric of metrics as readonly AnyMetric[]) {
     encoder.beginMetric(metric, names.get(metric) as string);
     step();
-    for (const series of metric.table.bySlot) {
-      if (series !== undefined) encoder.writeSeries(series);
+    for (const series of seriesOf(metric.table)) {
+      encoder.writeSeries(series);
       step();
     }
     encoder.endMetric();
@@ -425,7 +426,7 @@ test("what is written reads back, is what the library writes, and does not depen
         filled.map(({ name, help }) => [name, help.toWellFormed()]),
       );
       for (const [index, metric] of filled.entries()) {
-        const series = metric.table.bySlot.flatMap((one) => (one === undefined ? [] : [one]));
+        const series = seriesOf<Series>(metric.table);
         expect(families[index]?.metric?.map(({ label }) => label?.map(({ value }) => value) ?? [])).toEqual(
           series.map(({ labelValues }) =>
             labelValues.flatMap((value) => (value === undefined ? [] : [value.toWellFormed()])),
@@ -555,7 +556,7 @@ test("chunks that were taken do not change any more", () => {
   const taken: { readonly chunk: Uint8Array; readonly copy: Uint8Array }[] = [];
   for (const metric of metrics) {
     encoder.beginMetric(metric, metric.name);
-    encoder.writeSeries(metric.table.bySlot[0] as NonNullable<(typeof metric.table.bySlot)[0]>);
+    for (const series of seriesOf(metric.table)) encoder.writeSeries(series);
     encoder.endMetric();
     for (const chunk of encoder.take()) taken.push({ chunk, copy: chunk.slice() });
   }
