@@ -5,3 +5,4 @@ export { EctusError, type ErrorBody, errorMessage } from "./errors.ts";
 export * from "./logging.ts";
 export * from "./request-context.ts";
 export { sampledTraceId } from "./traceparent.ts";
+export { newUuid } from "./uuid.ts";

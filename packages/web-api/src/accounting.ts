@@ -1,11 +1,11 @@
 // The account of one inference request: rate and budget are reserved before it starts, usage is settled when it ends.
 import type { AnsweredBy, ModelInfo, Operation, TokenUsage } from "@ectus/ai-engine";
 import { costUsd } from "@ectus/ai-engine";
+import { newUuid } from "@ectus/core";
 import type { Settlement, UsageRow } from "@ectus/database";
 import type { Caller } from "./caller.ts";
 import type { RateLimits } from "./limits/rate-limits.ts";
 import type { TokenBudgets } from "./limits/token-budgets.ts";
-import { newUuid } from "./public-ids.ts";
 import type { Settlements } from "./settlements.ts";
 
 export interface AccountingOptions {

@@ -1,13 +1,9 @@
 // Ids as clients see them: a prefix and the 32 hex digits of a UUIDv7. A text of any other form is an unknown id.
-import { randomUUIDv7 } from "node:crypto";
 
 const hex32 = /^[0-9a-f]{32}$/;
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 export type IdPrefix = "chatcmpl-" | "file-" | "msg-" | "req_";
-
-/** A new id, ordered by time of creation. */
-export const newUuid = (): string => randomUUIDv7();
 
 /** `018f…-…` becomes `file-018f…`. */
 export function publicId(prefix: IdPrefix, uuid: string): string {

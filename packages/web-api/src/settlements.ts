@@ -1,8 +1,7 @@
 // Commits what finished requests leave behind. Requests that end at the same time share a transaction; a client sees
 // the end of its answer only after its commit.
-import { randomUUIDv7 } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { EctusError, type Logger } from "@ectus/core";
+import { EctusError, type Logger, newUuid } from "@ectus/core";
 import { type Database, isPassingError, type Settlement, settle } from "@ectus/database";
 
 export interface Settlements {
@@ -49,7 +48,7 @@ const retryPauseMs = { first: 50, most: 1_000 };
 
 export function createSettlements(options: SettlementsOptions): Settlements {
   const { database, log, retryForMs = 30_000, mostPending = defaultMostPending } = options;
-  const instanceId = randomUUIDv7();
+  const instanceId = newUuid();
   let pending: Pending[] = [];
   let inProgress = 0;
   let batches = 0;

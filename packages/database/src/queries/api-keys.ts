@@ -1,6 +1,5 @@
 // API keys, as the operator manages them. Only digests come here, never keys.
-import { randomUUIDv7 } from "node:crypto";
-import { EctusError } from "@ectus/core";
+import { EctusError, newUuid } from "@ectus/core";
 import type { Selectable } from "kysely";
 import type { Database } from "../database.ts";
 import { isForeignKeyViolation } from "../database-errors.ts";
@@ -38,7 +37,7 @@ export interface NewApiKey {
 
 /** @throws EctusError `not_found` when there is no such tenant */
 export async function insertApiKey(database: Database, key: NewApiKey, actor: Actor): Promise<ApiKeyRow> {
-  const id = randomUUIDv7();
+  const id = newUuid();
   const inserted = database.inTenant(key.tenantId, async (tx) => {
     const row = await tx
       .insertInto("api_keys")

@@ -1,5 +1,5 @@
 // Appends to the audit log, in the transaction that makes the change it tells of.
-import { randomUUIDv7 } from "node:crypto";
+import { newUuid } from "@ectus/core";
 import type { TenantTransaction } from "../database.ts";
 
 export interface AuditEntry {
@@ -18,7 +18,7 @@ export async function appendAudit(tx: TenantTransaction, entry: AuditEntry): Pro
     .insertInto("audit_log")
     .values({
       tenant_id: entry.tenantId,
-      id: randomUUIDv7(),
+      id: newUuid(),
       actor_type: entry.actor.type,
       actor_id: entry.actor.id ?? null,
       action: entry.action,

@@ -1,4 +1,4 @@
-import { randomUUIDv7 } from "node:crypto";
+import { newUuid } from "@ectus/core";
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { newUsage } from "../../../../tests/postgres/account-books.ts";
@@ -31,7 +31,7 @@ afterAll(() => opened.close());
 
 async function store(tenant: TestTenant, more: Partial<CompletionRow> = {}): Promise<string> {
   const tenant_id = tenant.id;
-  const id = randomUUIDv7();
+  const id = newUuid();
   const created_at = new Date().toISOString();
   const row: CompletionRow = {
     tenant_id,
@@ -62,7 +62,7 @@ async function store(tenant: TestTenant, more: Partial<CompletionRow> = {}): Pro
     message(3, "output"),
     message(4, "output"),
   ];
-  await settle(database, randomUUIDv7(), [
+  await settle(database, newUuid(), [
     { usage: newUsage(tenant), completion: { row, messages }, touchKey: false },
   ]);
   return id;

@@ -1,4 +1,5 @@
-import { createHash, randomUUIDv7 } from "node:crypto";
+import { createHash } from "node:crypto";
+import { newUuid } from "@ectus/core";
 import type pg from "pg";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bySystem } from "../../../../tests/postgres/new-tenant.ts";
@@ -24,7 +25,7 @@ afterAll(() => opened.close());
 function insert(tenant_id: string, more: Partial<FileRow> = {}): Promise<FileRow> {
   const file = {
     tenant_id,
-    id: randomUUIDv7(),
+    id: newUuid(),
     filename: "a.jsonl",
     purpose: "user_data",
     content_type: "application/jsonl",
@@ -79,12 +80,12 @@ test("files are listed in the order in which they were made or backwards, page b
 
 test("of ids, those are named that are files of the tenant", async () => {
   const [one, other] = [await insert(mine), await insert(theirs)];
-  expect(await existingFiles(database, mine, [one.id, other.id, randomUUIDv7()])).toEqual(new Set([one.id]));
+  expect(await existingFiles(database, mine, [one.id, other.id, newUuid()])).toEqual(new Set([one.id]));
   expect(await existingFiles(database, mine, [])).toEqual(new Set());
 });
 
 test("a file that is refused leaves no audit entry", async () => {
-  const id = randomUUIDv7();
+  const id = newUuid();
   await expect(insert(mine, { id, filename: "" })).rejects.toMatchObject({ code: "23514" });
   expect(await audited(id)).toEqual([]);
 });

@@ -1,6 +1,5 @@
 // Tenants, as the operator manages them.
-import { randomUUIDv7 } from "node:crypto";
-import { EctusError } from "@ectus/core";
+import { EctusError, newUuid } from "@ectus/core";
 import type { Selectable } from "kysely";
 import { type Database, platformTenantId } from "../database.ts";
 import type { Tenants } from "../schema.ts";
@@ -24,7 +23,7 @@ export async function createTenant(
   tenant: { readonly name: string } & TenantLimits,
   actor: Actor,
 ): Promise<TenantRecord> {
-  const id = randomUUIDv7();
+  const id = newUuid();
   return database.inTenant(platformTenantId, async (tx) => {
     const row = await tx
       .insertInto("tenants")

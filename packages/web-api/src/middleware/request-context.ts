@@ -1,7 +1,7 @@
 // Gives every request its ids: the correlation id of the caller if it is sane, else a new one.
-import { type RequestContext, runInContext, sampledTraceId } from "@ectus/core";
+import { newUuid, type RequestContext, runInContext, sampledTraceId } from "@ectus/core";
 import type { FastifyInstance } from "fastify";
-import { newUuid, publicId } from "../public-ids.ts";
+import { publicId } from "../public-ids.ts";
 
 // Long enough for what tracing systems use, and nothing that could break a log line or a header.
 const sanePattern = /^[A-Za-z0-9._:/+=@-]{1,128}$/;

@@ -1,7 +1,7 @@
 // A tenant's files: uploaded as multipart/form-data, kept in the storage, described in the database.
 
 import type { Readable } from "node:stream";
-import { EctusError, type Logger } from "@ectus/core";
+import { EctusError, type Logger, newUuid } from "@ectus/core";
 import { type Database, deleteFile, type FileRow, getFile, insertFile, listFiles } from "@ectus/database";
 import type { BlobStorage } from "@ectus/storage";
 import type { MultipartFile } from "@fastify/multipart";
@@ -12,7 +12,7 @@ import { actorOf, callerOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
 import { loggableError } from "../loggable-error.ts";
 import { markAnswered } from "../middleware/answered-status.ts";
-import { newUuid, parsePublicId, publicId } from "../public-ids.ts";
+import { parsePublicId, publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
 import { refuseUnstorable } from "../storable-text.ts";
 
