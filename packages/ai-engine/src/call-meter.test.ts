@@ -176,10 +176,17 @@ describe("a stream", () => {
   });
 });
 
-test("a call within a sampled trace leads to it, by its time and that of its first token", async () => {
+test("a call within a kept trace leads to it, by its time and that of its first token", async () => {
   const traceId = "0af7651916cd43dd8448eb211c80319c";
   const engine = createTestEngine();
-  const context = { correlationId: "c", requestId: "r", sampledTraceId: traceId };
+  const span = {
+    traceId,
+    spanId: "b7ad6b7169203331",
+    isKept: true,
+    traceparent: `00-${traceId}-b7ad6b7169203331-01`,
+    tracestate: undefined,
+  };
+  const context = { correlationId: "c", requestId: "r", span };
   await runInContext(context, async () => {
     const starting = engine.stream();
     const source = (engine.asked[0] as AskedCall).stream();

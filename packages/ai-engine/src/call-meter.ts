@@ -1,9 +1,10 @@
 // Measures one call of the engine: routing.ts, held-stream.ts and engine.ts tell it what happens, it updates the series
 // that metrics.ts found for it.
-import { currentContext, EctusError } from "@ectus/core";
+import { EctusError } from "@ectus/core";
 import {
   type CounterHandle,
   catalogue,
+  currentExemplar,
   type GaugeHandle,
   type HistogramHandle,
   type LabelsOf,
@@ -97,7 +98,6 @@ class MeasuredCall implements CallMeter {
   readonly #series: CallSeries;
   readonly #now: () => number;
   readonly #startedMs: number;
-  readonly #exemplar: { readonly trace_id: string } | undefined;
   #provider: string = noProvider;
   #waitsSinceMs = 0;
   #stream: ProviderStream | undefined;
@@ -110,8 +110,6 @@ class MeasuredCall implements CallMeter {
     this.#series = series;
     this.#now = monotonicNow;
     this.#startedMs = monotonicNow();
-    const traceId = currentContext()?.sampledTraceId;
-    this.#exemplar = traceId === undefined ? undefined : { trace_id: traceId };
     series.active.inc();
   }
 
@@ -157,7 +155,7 @@ class MeasuredCall implements CallMeter {
     if (this.#firstTokenMs === undefined && hasToken(chunk)) {
       this.#firstTokenMs = this.#now();
       const seconds = (this.#firstTokenMs - this.#startedMs) / 1000;
-      this.#ofProvider().timeToFirstToken().observe(seconds, this.#exemplar);
+      this.#ofProvider().timeToFirstToken().observe(seconds, currentExemplar());
     }
   }
 
@@ -185,7 +183,7 @@ class MeasuredCall implements CallMeter {
   #complete(): void {
     this.#completedMs = this.#now();
     const seconds = (this.#completedMs - this.#startedMs) / 1000;
-    this.#ofProvider().duration().observe(seconds, this.#exemplar);
+    this.#ofProvider().duration().observe(seconds, currentExemplar());
     this.#end("completed");
   }
 

@@ -9,10 +9,16 @@ import {
   checkExporterFiles,
   countDroppedSeries,
   createInstruments,
+  createOtlpExporter,
+  describeProcess,
+  type Instruments,
   noInstruments,
+  noTracing,
   Registry,
   startExporter,
   startRuntimeMetrics,
+  startTracing,
+  type Tracing,
 } from "@ectus/monitoring";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
@@ -90,6 +96,8 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
       })
     : undefined;
   started.defer(() => exporter?.close());
+  const tracing = openTracing(options.instance, instruments, logging);
+  started.defer(() => tracing.close());
   // A start that fails ends the parts that are still on their way.
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
@@ -147,6 +155,11 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     engine,
     logging,
     instruments,
+    tracing,
+    traceTrustedPeers: config.TRACE_TRUSTED_PEERS,
+    slowRequestMs: config.SLOW_REQUEST_MS,
+    slowInferenceMs: config.SLOW_INFERENCE_MS,
+    logSample: config.LOG_SAMPLE,
   }).catch((error: NodeJS.ErrnoException) => {
     throw error.syscall === "listen" ? portError(config.HOST, config.PORT, error) : error;
   });
@@ -177,6 +190,24 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
       await running.disposeAsync();
     },
   };
+}
+
+function openTracing({ config }: InstanceConfig, instruments: Instruments, logging: Logging): Tracing {
+  if (config.OTEL_SDK_DISABLED) return noTracing;
+  return startTracing({
+    exporter: createOtlpExporter({
+      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
+      headers: config.OTEL_EXPORTER_OTLP_HEADERS ?? {},
+    }),
+    resource: describeProcess({
+      serviceName: config.OTEL_SERVICE_NAME,
+      version,
+      attributes: config.OTEL_RESOURCE_ATTRIBUTES,
+    }),
+    sampleRatio: config.OTEL_TRACES_SAMPLER_ARG,
+    instruments,
+    log: logging.module("tracing"),
+  });
 }
 
 /** Fails early when the port is taken, unless by the instance of the same folder: the folder's lock says that better. */

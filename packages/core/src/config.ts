@@ -76,6 +76,64 @@ function parseList(text: string): readonly string[] {
     .filter((item) => item !== "");
 }
 
+function parseAddresses(text: string): readonly string[] | undefined {
+  const list = parseList(text);
+  return list.every((item) => /^[\da-fA-F.:]+(\/\d{1,3})?$/.test(item)) ? list : undefined;
+}
+
+const trueOrFalse = (text: string): boolean | undefined =>
+  text === "true" ? true : text === "false" ? false : undefined;
+
+function milliseconds(text: string): number | undefined {
+  const value = /^\d{1,7}$/.test(text) ? Number(text) : 0;
+  return value >= 1 && value <= 3_600_000 ? value : undefined;
+}
+
+function share(text: string): number | undefined {
+  const value = /^(\d+\.?\d*|\.\d+)(e-\d{1,2})?$/i.test(text) ? Number(text) : Number.NaN;
+  return value >= 0 && value <= 1 ? value : undefined;
+}
+
+/** As the environment variables of OpenTelemetry have them: https://opentelemetry.io/docs/specs/otel/resource/sdk/ */
+function parsePairs(text: string): [string, string][] | undefined {
+  const pairs: [string, string][] = [];
+  for (const item of parseList(text)) {
+    const [, name, value] = /^([\w.\-/]+)\s*=\s*(.*)$/.exec(item) ?? [];
+    if (name === undefined || value === undefined) return undefined;
+    try {
+      pairs.push([name, decodeURIComponent(value)]);
+    } catch {
+      return undefined;
+    }
+  }
+  return pairs;
+}
+
+function parseHeaders(text: string): Readonly<Record<string, string>> | undefined {
+  const pairs = parsePairs(text);
+  const isSane = pairs?.every(([name, value]) => /^[\w-]+$/.test(name) && /^[\x20-\x7e]*$/.test(value));
+  return pairs !== undefined && isSane ? Object.fromEntries(pairs) : undefined;
+}
+
+function parseAttributes(text: string): Readonly<Record<string, string>> | undefined {
+  const pairs = parsePairs(text);
+  return pairs === undefined ? undefined : Object.fromEntries(pairs);
+}
+
+/** Which access lines of a route are logged. */
+export type LogSample = { readonly share: number } | { readonly linesPerSecond: number };
+
+function parseLogSample(text: string): ReadonlyMap<string, LogSample> | undefined {
+  const samples = new Map<string, LogSample>();
+  for (const item of parseList(text)) {
+    const [, route, amount = "", perSecond] = /^(\*|\/[^\s=,]*)=([\d.eE-]+)(\/s)?$/.exec(item) ?? [];
+    const value = perSecond === undefined ? share(amount) : Number(amount);
+    if (route === undefined || value === undefined || !(value >= 0)) return undefined;
+    samples.set(route, perSecond === undefined ? { share: value } : { linesPerSecond: value });
+  }
+  return samples;
+}
+
 /** Every variable of the platform. The table of the README is made from it. */
 export const variables = {
   DATABASE_URL: variable({
@@ -121,10 +179,7 @@ export const variables = {
     help: "Proxies whose X-Forwarded-For is believed.",
     accepts: "IP addresses or CIDR ranges, separated by commas",
     default: "",
-    parse: (text) => {
-      const list = parseList(text);
-      return list.every((item) => /^[\da-fA-F.:]+(\/\d{1,3})?$/.test(item)) ? list : undefined;
-    },
+    parse: parseAddresses,
   }),
   API_KEY_SECRET: variable({
     help: "Secret under which API keys are stored as HMACs. To rotate, put the new one first and keep the old ones. Unset: made on first start, for one process.",
@@ -146,7 +201,7 @@ export const variables = {
     help: "Whether anything is measured and served for Prometheus.",
     accepts: "true or false",
     default: "true",
-    parse: (text) => (text === "true" ? true : text === "false" ? false : undefined),
+    parse: trueOrFalse,
   }),
   METRICS_PORT: variable({
     help: "Port that /metrics is served on, apart from the API; 0 takes a free one.",
@@ -183,10 +238,68 @@ export const variables = {
     help: "Statements that take longer are counted as slow and logged, without their values.",
     accepts: "a whole number of milliseconds from 1 to 3600000",
     default: "500",
-    parse: (text) => {
-      const value = /^\d{1,7}$/.test(text) ? Number(text) : 0;
-      return value >= 1 && value <= 3_600_000 ? value : undefined;
-    },
+    parse: milliseconds,
+  }),
+  SLOW_REQUEST_MS: variable({
+    help: "Requests that take longer keep their trace and their log line; routes of transfers and inference have thresholds of their own.",
+    accepts: "a whole number of milliseconds from 1 to 3600000",
+    default: "1000",
+    parse: milliseconds,
+  }),
+  SLOW_INFERENCE_MS: variable({
+    help: "The same for inference, of which the time until its answer begins counts.",
+    accepts: "a whole number of milliseconds from 1 to 3600000",
+    default: "10000",
+    parse: milliseconds,
+  }),
+  OTEL_SDK_DISABLED: variable({
+    help: "true: no traces are recorded; those of callers are passed on to upstreams.",
+    accepts: "true or false",
+    default: "false",
+    parse: trueOrFalse,
+  }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: variable({
+    help: "Where traces are sent, by OTLP over HTTP: Jaeger or an OpenTelemetry Collector.",
+    accepts: "a URL like http://localhost:4318, to which /v1/traces is added",
+    default: "http://localhost:4318",
+    parse: urlOf("http:", "https:"),
+  }),
+  OTEL_EXPORTER_OTLP_HEADERS: variable({
+    help: "Headers to send with them, as a token that the receiver asks for.",
+    accepts: "name=value pairs separated by commas, values percent-encoded where they must be",
+    secret: true,
+    parse: parseHeaders,
+  }),
+  OTEL_TRACES_SAMPLER_ARG: variable({
+    help: "Share of traces that are kept by chance. Those of requests that failed or were slow are kept besides.",
+    accepts: "a number from 0 to 1",
+    default: "0.01",
+    parse: share,
+  }),
+  OTEL_SERVICE_NAME: variable({
+    help: "Name of this service in traces.",
+    accepts: "a text",
+    default: "ectus",
+    parse: (text) => (text === "" ? undefined : text),
+  }),
+  OTEL_RESOURCE_ATTRIBUTES: variable({
+    help: "What traces say of this process besides, as deployment.environment.name=production.",
+    accepts: "name=value pairs separated by commas, values percent-encoded where they must be",
+    default: "",
+    parse: parseAttributes,
+  }),
+  TRACE_TRUSTED_PEERS: variable({
+    help: "Callers whose decision to keep a trace is believed: services of one's own, not proxies that pass on what clients send.",
+    accepts: "IP addresses or CIDR ranges, separated by commas",
+    default: "",
+    parse: parseAddresses,
+  }),
+  LOG_SAMPLE: variable({
+    help: "Which access lines are left out: of a route a share is logged, or so many lines a second. Errors and slow requests always are.",
+    accepts:
+      "route=share or route=lines/s pairs separated by commas, as in /health/live=0.01,/v1/models=10/s; * is any other route",
+    default: "/health/live=0.01,/health/ready=0.01",
+    parse: parseLogSample,
   }),
   LOG_LEVEL: variable({
     help: "Least level that is logged, with exceptions by module.",

@@ -4,5 +4,5 @@ export { type ErrorCode, type ErrorDetails, type ErrorType, errorCodes } from ".
 export { EctusError, type ErrorBody, errorMessage } from "./errors.ts";
 export * from "./logging.ts";
 export * from "./request-context.ts";
-export { sampledTraceId } from "./traceparent.ts";
+export { parseTraceparent, type Traceparent } from "./traceparent.ts";
 export { newUuid } from "./uuid.ts";

@@ -121,9 +121,12 @@ test("an exemplar leads to the trace of the request, if it is kept", async () =>
   const context = { correlationId: "c", requestId: "r" };
   await runInContext(context, () => database.ping());
   expect(exemplars()).toEqual([]);
-  const sampledTraceId = "4bf92f3577b34da6a3ce929d0e0e4736";
-  await runInContext({ ...context, sampledTraceId }, () => database.ping());
-  expect(exemplars()).toEqual([{ trace_id: sampledTraceId }]);
+  const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
+  const span = { traceId, spanId: "00f067aa0ba902b7", isKept: true, traceparent: "", tracestate: undefined };
+  await runInContext({ ...context, span: { ...span, isKept: false } }, () => database.ping());
+  expect(exemplars()).toEqual([]);
+  await runInContext({ ...context, span }, () => database.ping());
+  expect(exemplars()).toEqual([{ trace_id: traceId }]);
 });
 
 const insertUser = (id: string, more: object = {}) =>

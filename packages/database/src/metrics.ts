@@ -1,7 +1,13 @@
 // What is measured of the database. Statements are measured where all of them pass, in session.ts; the pool is read
 // when a scrape asks.
-import { currentContext, type Logger } from "@ectus/core";
-import { type CounterHandle, catalogue, type HistogramHandle, type Instruments } from "@ectus/monitoring";
+import type { Logger } from "@ectus/core";
+import {
+  type CounterHandle,
+  catalogue,
+  currentExemplar,
+  type HistogramHandle,
+  type Instruments,
+} from "@ectus/monitoring";
 import type { ConnectionErrorReason, StatementErrorReason } from "./error-reasons.ts";
 import { slowStatementLog } from "./slow-statements.ts";
 import type { StatementKind } from "./statement-kind.ts";
@@ -79,9 +85,9 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
   function statementEnded(kind: StatementKind, startedMs: number, text: string): void {
     const durationMs = performance.now() - startedMs;
     const handles = handlesOf(kind);
-    handles.duration.observe(durationMs / 1_000, exemplar());
+    handles.duration.observe(durationMs / 1_000, currentExemplar());
     if (durationMs > slowQueryMs) {
-      handles.slow.inc(1, exemplar());
+      handles.slow.inc(1, currentExemplar());
       logSlow(kind, durationMs, text);
     }
   }
@@ -89,10 +95,11 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
   return {
     statementEnded,
     statementFailed(kind, startedMs, text, reason) {
-      errors.labels({ operation: kind.operation, reason }).inc(1, exemplar());
+      errors.labels({ operation: kind.operation, reason }).inc(1, currentExemplar());
       statementEnded(kind, startedMs, text);
     },
-    transactionEnded: (outcome, startedMs) => outcomes[outcome].observe(secondsSince(startedMs), exemplar()),
+    transactionEnded: (outcome, startedMs) =>
+      outcomes[outcome].observe(secondsSince(startedMs), currentExemplar()),
     connectionFailed: (reason) => connectionErrors.labels({ reason }).inc(),
     waited: (startedMs) => waits.observe(secondsSince(startedMs)),
     showPool: (pool) => (instruments.enabled ? showPool(instruments, pool) : () => {}),
@@ -101,11 +108,6 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
 
 function secondsSince(startedMs: number): number {
   return (performance.now() - startedMs) / 1_000;
-}
-
-function exemplar(): { readonly trace_id: string } | undefined {
-  const traceId = currentContext()?.sampledTraceId;
-  return traceId === undefined ? undefined : { trace_id: traceId };
 }
 
 // A process may have several pools, as tests do, and a metric has one collect callback: it shows the sum. What is kept

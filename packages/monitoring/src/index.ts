@@ -18,3 +18,10 @@ export {
 export { type Exporter, type ExporterOptions, startExporter } from "./prometheus-exporter.ts";
 export { startRuntimeMetrics } from "./runtime-metrics.ts";
 export { countDroppedSeries } from "./series-dropped.ts";
+export { currentExemplar, currentSpan, startSpan } from "./tracing/current-span.ts";
+export type { KeepReason } from "./tracing/keep-reason.ts";
+export { createOtlpExporter } from "./tracing/otlp-exporter.ts";
+export { describeProcess } from "./tracing/resource.ts";
+export { Span } from "./tracing/span.ts";
+export type { SpanTemplate } from "./tracing/span-template.ts";
+export { type IncomingTrace, noTracing, startTracing, type Tracing, type TracingOptions } from "./tracing.ts";

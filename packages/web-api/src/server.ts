@@ -2,9 +2,9 @@
 import type { AddressInfo } from "node:net";
 
 import type { Engine } from "@ectus/ai-engine";
-import type { Logger, Logging } from "@ectus/core";
+import type { Logger, Logging, LogSample } from "@ectus/core";
 import type { Database } from "@ectus/database";
-import { type Instruments, noInstruments } from "@ectus/monitoring";
+import { type Instruments, noInstruments, type Tracing } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import multipart from "@fastify/multipart";
 import swagger from "@fastify/swagger";
@@ -54,6 +54,16 @@ export interface ServerOptions {
   readonly logging: Logging;
   /** Where requests are measured; nowhere by default. */
   readonly instruments?: Instruments;
+  /** Where requests are traced; nowhere by default. */
+  readonly tracing?: Tracing;
+  /** Addresses and CIDR ranges of callers whose decision to keep a trace is believed. */
+  readonly traceTrustedPeers?: readonly string[];
+  /** Milliseconds after which a request is slow; 1,000 by default. */
+  readonly slowRequestMs?: number;
+  /** Milliseconds after which the answer of inference should have begun; 10,000 by default. */
+  readonly slowInferenceMs?: number;
+  /** By a route's pattern, which of its access lines are logged; `*` for any other. All by default. */
+  readonly logSample?: ReadonlyMap<string, LogSample>;
   /** Bytes that one uploaded file may have; 512 MiB by default, as with OpenAI. */
   readonly maxFileBytes?: number;
   /** How long the client of a stream or of a large answer may take nothing before it is cut; 60,000 by default. */

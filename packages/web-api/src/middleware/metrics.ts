@@ -90,8 +90,8 @@ export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): 
     const of = series(request.method, routed?.routeOptions.url);
     exchange.series = of;
     const seconds = (performance.now() - startedMs) / 1_000;
-    const traceId = routed?.context?.sampledTraceId;
-    of.answered(answeredStatus(response), seconds, traceId === undefined ? undefined : { trace_id: traceId });
+    const span = routed?.context?.span;
+    of.answered(answeredStatus(response), seconds, span?.isKept ? { trace_id: span.traceId } : undefined);
     of.responseSize.observe(takeWritten(exchange.connection));
   }
 

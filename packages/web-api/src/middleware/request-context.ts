@@ -1,5 +1,5 @@
 // Gives every request its ids: the correlation id of the caller if it is sane, else a new one.
-import { newUuid, type RequestContext, runInContext, sampledTraceId } from "@ectus/core";
+import { newUuid, type RequestContext, runInContext } from "@ectus/core";
 import type { FastifyInstance } from "fastify";
 import { publicId } from "../public-ids.ts";
 
@@ -25,12 +25,7 @@ export function addRequestContext(app: FastifyInstance): void {
   app.addHook("onRequest", (request, reply, done) => {
     const correlationId =
       saneId(request.headers["x-correlation-id"]) ?? saneId(request.headers["x-request-id"]) ?? request.id;
-    const traceId = sampledTraceId(request.headers.traceparent);
-    const context: RequestContext = {
-      correlationId,
-      requestId: request.id,
-      ...(traceId === undefined ? {} : { sampledTraceId: traceId }),
-    };
+    const context: RequestContext = { correlationId, requestId: request.id };
     request.context = context;
     reply.header("x-request-id", request.id);
     runInContext(context, done);

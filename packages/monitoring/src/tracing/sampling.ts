@@ -1,0 +1,21 @@
+// Which traces are kept by chance: consistent probability sampling over the 56 random bits of a trace id, as
+// https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/ has it.
+
+/** Hex digits of a trace id that are random, in W3C's level 2 of trace context. */
+const randomDigits = 14;
+
+/**
+ * Chooses a share of ids.
+ *
+ * @param ratio from 0 to 1
+ * @returns whether an id of 32 hex digits, the last 14 of them random, is chosen
+ */
+export function createSampler(ratio: number): (id: string) => boolean {
+  if (ratio >= 1) return () => true;
+  if (ratio <= 0) return () => false;
+  const threshold = BigInt(Math.round((1 - ratio) * 2 ** 56))
+    .toString(16)
+    .padStart(randomDigits, "0");
+  // Digits of one length compare as their numbers do.
+  return (id) => id.slice(-randomDigits) >= threshold;
+}
