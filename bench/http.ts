@@ -113,7 +113,7 @@ async function measure(client: LoadClient, { port, metricsPort, pid }: Server): 
 }
 
 /** Scrapes again and again, one after the other. */
-function startScraper(port: number): AsyncDisposable & { throwIfFailed(): void } {
+export function startScraper(port: number): AsyncDisposable & { throwIfFailed(): void } {
   let failure: unknown;
   let scraping: Promise<void> = Promise.resolve();
   const next = (): void => {

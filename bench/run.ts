@@ -4,10 +4,13 @@ import { join } from "node:path";
 import { errorMessage } from "@ectus/core";
 import { gateway } from "./gateway.ts";
 import { http } from "./http.ts";
+import { logging } from "./logging.ts";
 import { metrics } from "./metrics.ts";
+import { observability } from "./observability.ts";
 import { aimsTable, type Bench, rewriteDocs, toText, writeResults } from "./report.ts";
+import { tracing } from "./tracing.ts";
 
-const benches: readonly Bench[] = [gateway, metrics, http];
+const benches: readonly Bench[] = [gateway, metrics, logging, http, observability, tracing];
 
 const stopping = new AbortController();
 // What was started is ended in order, also when somebody presses Ctrl-C.

@@ -1,15 +1,24 @@
-// A server whose requests are measured, with routes that answer in all ways, for the tests of the measuring.
+// A server whose requests are observed as those of the API are, with routes that answer in all ways, for the tests of the
+// observing.
 import { once } from "node:events";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { Readable } from "node:stream";
+import { createLogging, type Logging } from "@ectus/core";
 import { createInstruments, Registry } from "@ectus/monitoring";
-import { addHttpMetrics } from "@ectus/web-api";
+import { addObservability, type ObservabilityOptions } from "@ectus/web-api";
 import { type FastifyInstance, fastify } from "fastify";
+import { type RecordedTraces, recordTraces } from "../monitoring/recorded-traces.ts";
 import { until } from "../postgres/until.ts";
 
 export interface MeasuredServer extends AsyncDisposable {
   readonly app: FastifyInstance;
   readonly registry: Registry;
+  readonly logging: Logging;
+  readonly traces: RecordedTraces;
+  /** Lines of the log so far, with their line feeds. */
+  readonly lines: string[];
+  /** The access lines among them. */
+  accesses(): Record<string, unknown>[];
   client(host?: string): Promise<Client>;
   /** The values of a metric by its labels, as they stand in a scrape. */
   values(name: string): Promise<Record<string, number>>;
@@ -26,11 +35,40 @@ export interface Client {
   until(pattern: RegExp): Promise<void>;
 }
 
-export async function startMeasuredServer({ host = "127.0.0.1" } = {}): Promise<MeasuredServer> {
+export interface MeasuredServerOptions extends Partial<ObservabilityOptions> {
+  readonly host?: string;
+  /** Share of traces that are kept by chance; none by default. */
+  readonly sampleRatio?: number;
+  readonly addMoreRoutes?: (app: FastifyInstance) => void;
+}
+
+export async function startMeasuredServer({
+  host = "127.0.0.1",
+  sampleRatio = 0,
+  addMoreRoutes,
+  ...options
+}: MeasuredServerOptions = {}): Promise<MeasuredServer> {
   const registry = new Registry();
+  const lines: string[] = [];
+  const logging = createLogging({
+    levels: { default: "info", modules: {} },
+    format: "json",
+    destination: { write: (line) => void lines.push(line) },
+  });
+  const traces = recordTraces(sampleRatio);
   const app = fastify({ routerOptions: { ignoreTrailingSlash: true } }) as unknown as FastifyInstance;
-  addHttpMetrics(app, createInstruments(registry));
+  addObservability(app, {
+    logging,
+    instruments: createInstruments(registry),
+    tracing: traces.tracing,
+    traceTrustedPeers: [],
+    slowRequestMs: 60_000,
+    slowInferenceMs: 60_000,
+    logSample: new Map(),
+    ...options,
+  });
   addRoutes(app);
+  addMoreRoutes?.(app);
   await app.listen({ host, port: 0 });
   const { port } = app.server.address() as AddressInfo;
 
@@ -52,6 +90,10 @@ export async function startMeasuredServer({ host = "127.0.0.1" } = {}): Promise<
   return {
     app,
     registry,
+    logging,
+    traces,
+    lines,
+    accesses: () => lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "request"),
     client: (address = "127.0.0.1") => connectTo(port, address),
     values,
     total,
@@ -59,6 +101,7 @@ export async function startMeasuredServer({ host = "127.0.0.1" } = {}): Promise<
     async [Symbol.asyncDispose]() {
       app.server.closeAllConnections();
       await app.close();
+      await traces.tracing.close();
     },
   };
 }

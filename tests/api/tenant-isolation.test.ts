@@ -52,6 +52,9 @@ const described: Readonly<Record<string, RouteDescription>> = {
   "POST /admin/tenants/:tenantId/keys": { params: "tenant", body: { name: "New" } },
   "GET /admin/tenants/:tenantId/keys": { params: "tenant" },
   "DELETE /admin/tenants/:tenantId/keys/:keyId": { params: "key" },
+  "GET /admin/log-levels": {},
+  "PUT /admin/log-levels": { body: { levels: "info" } },
+  "DELETE /admin/log-levels": {},
 };
 
 /** The routes that need no key. */

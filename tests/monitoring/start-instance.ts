@@ -22,6 +22,9 @@ export interface Instance {
   readonly pid: number;
   /** Log lines so far. */
   readonly lines: readonly Readonly<Record<string, unknown>>[];
+  /** All that it has printed so far, as it came. */
+  stdout(): string;
+  stderr(): string;
   stop(): Promise<void>;
 }
 
@@ -76,10 +79,10 @@ export async function startInstance(
   });
   const lines: Record<string, unknown>[] = [];
   let rest = "";
-  let printed = "";
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding("utf8").on("data", (text: string) => {
-      printed = (printed + text).slice(-20_000);
+  const printed = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (text: string) => {
+      printed[name] += text;
     });
   child.stdout.on("data", (text: string) => {
     const parts = (rest + text).split("\n");
@@ -87,8 +90,9 @@ export async function startInstance(
     for (const part of parts) if (part.startsWith("{")) lines.push(JSON.parse(part));
   });
   await until(() => {
-    if (child.exitCode !== null) throw new Error(`the instance ended with ${child.exitCode}: ${printed}`);
-    return lines.some(({ msg }) => msg === "ready") && printed.includes("Ectus-R answers at");
+    const all = printed.stdout + printed.stderr;
+    if (child.exitCode !== null) throw new Error(`the instance ended with ${child.exitCode}: ${all}`);
+    return lines.some(({ msg }) => msg === "ready") && all.includes("Ectus-R answers at");
   }, startTimeoutMs);
   const credentials = JSON.parse(await readFile(join(folder, "credentials.json"), "utf8"));
   const running = started.move();
@@ -101,6 +105,8 @@ export async function startInstance(
     ownerUrl: database.ownerUrl,
     pid: child.pid as number,
     lines,
+    stdout: () => printed.stdout,
+    stderr: () => printed.stderr,
     stop: () => running.disposeAsync(),
   };
 }

@@ -1,5 +1,5 @@
 // What a registry has measured, for tests, read from the metrics themselves.
-import type { AnyMetric, ExemplarLabels, HistogramSeries, Registry } from "@ectus/metrics";
+import type { AnyMetric, CounterSeries, ExemplarLabels, HistogramSeries, Registry } from "@ectus/metrics";
 
 export interface Sample {
   readonly labels: Readonly<Record<string, string | undefined>>;
@@ -30,12 +30,14 @@ function seriesOf({ table }: AnyMetric): Series[] {
   );
 }
 
-/** The labels of the exemplars of a histogram, of all its series. */
+/** The labels of the exemplars of a histogram or counter, of all its series. */
 export function exemplarsOf(registry: Registry, name: string): readonly ExemplarLabels[] {
   const metric = registry.getSingleMetric(name);
-  const series = (metric === undefined ? [] : seriesOf(metric)) as readonly Partial<HistogramSeries>[];
-  return series.flatMap(({ exemplars = [] }) =>
-    exemplars.flatMap((one) => (one === undefined ? [] : [one.labels])),
+  const series = (metric === undefined ? [] : seriesOf(metric)) as readonly Partial<
+    HistogramSeries & CounterSeries
+  >[];
+  return series.flatMap(({ exemplars = [], exemplar }) =>
+    [...exemplars, exemplar].flatMap((one) => (one === undefined ? [] : [one.labels])),
   );
 }
 

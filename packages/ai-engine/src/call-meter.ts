@@ -1,24 +1,24 @@
 // Measures one call of the engine: routing.ts, held-stream.ts and engine.ts tell it what happens, it updates the series
-// that metrics.ts found for it.
-import { EctusError } from "@ectus/core";
+// that metrics.ts found for it. call-span.ts is told the same and records it.
 import {
   type CounterHandle,
-  catalogue,
   currentExemplar,
   type GaugeHandle,
   type HistogramHandle,
-  type LabelsOf,
 } from "@ectus/monitoring";
-import type { ChatCompletionChunk, CompletionUsage } from "./chat.ts";
+import {
+  type FailureReason,
+  type InferenceOutcome,
+  isClientClosed,
+  outcomeOfCutStream,
+  outcomeWithoutAnswer,
+  reasonOf,
+} from "./call-outcome.ts";
+import type { ChatChoice, ChatCompletionChunk, CompletionUsage } from "./chat.ts";
 import type { CallOutcome } from "./circuit-breaker.ts";
+import { hasToken } from "./first-token.ts";
 import type { ProviderStream } from "./provider.ts";
 import { type TokenUsage, toTokenUsage } from "./usage.ts";
-
-/** How a call ended; see `outcomeOf`. */
-export type InferenceOutcome = LabelsOf<"ai_inference_requests_total">["outcome"];
-
-/** Why a try failed. */
-export type FailureReason = LabelsOf<"ai_inference_errors_total">["reason"];
 
 /** The `provider` of calls for which none was asked. */
 const noProvider = "none";
@@ -43,8 +43,8 @@ export interface ProviderSeries {
 export interface CallMeter extends RouteMeter, StreamMeter {
   /** Milliseconds that the call has waited for providers: for its turn, for answers and for chunks. */
   readonly waitedMs: number;
-  /** Its answer is there. */
-  completed(usage: TokenUsage | null): void;
+  /** Its answer is there; that of a chat has choices. */
+  completed(usage: TokenUsage | null, choices?: readonly ChatChoice[]): void;
   /** It ends with an error, and nothing was given to its caller. */
   failed(error: unknown, signal: AbortSignal): void;
   /** Its answer begins. */
@@ -58,7 +58,8 @@ export interface RouteMeter {
   /** From now on the call waits for a provider or its turn there, until `resumes`. */
   waits(): void;
   resumes(): void;
-  asks(provider: string): void;
+  /** @param model the provider's own name of the model */
+  asks(provider: string, model: string): void;
   passedOver(provider: string, reason: "overloaded" | "circuit_open"): void;
   tryFailed(provider: string, error: unknown): void;
 }
@@ -126,11 +127,11 @@ class MeasuredCall implements CallMeter {
   }
 
   passedOver(provider: string, reason: "overloaded" | "circuit_open"): void {
-    this.#series.errors(provider, reason).inc();
+    this.#series.errors(provider, reason).inc(1, currentExemplar());
   }
 
   tryFailed(provider: string, error: unknown): void {
-    if (!isClientClosed(error)) this.#series.errors(provider, reasonOf(error)).inc();
+    if (!isClientClosed(error)) this.#series.errors(provider, reasonOf(error)).inc(1, currentExemplar());
   }
 
   completed(usage: TokenUsage | null): void {
@@ -139,7 +140,7 @@ class MeasuredCall implements CallMeter {
   }
 
   failed(error: unknown, signal: AbortSignal): void {
-    this.#end(outcomeOf(error, signal));
+    this.#end(outcomeWithoutAnswer(error, signal));
     // A provider that counts itself says what it had done for the client that left.
     if (!isClientClosed(error)) return;
     const usage = toTokenUsage(error.details.usage as CompletionUsage | undefined);
@@ -164,7 +165,7 @@ class MeasuredCall implements CallMeter {
       this.#complete();
       return;
     }
-    this.#end(signal.aborted && isLeftByClient(signal) ? "client_closed" : "interrupted");
+    this.#end(outcomeOfCutStream(signal));
     if (error !== undefined) this.tryFailed(this.#provider, error);
   }
 
@@ -195,64 +196,4 @@ class MeasuredCall implements CallMeter {
   #ofProvider(): ProviderSeries {
     return this.#series.of(this.#provider);
   }
-}
-
-/**
- * How a call ended that brought no answer.
- *
- * `overloaded` is a lack of room, here or upstream, that passes by itself or by more room. Circuits that are open are
- * no such thing but the trace of failures: counted as `overloaded`, they would end an alert on failed calls as soon as
- * they open, in the middle of an outage. So `provider_unavailable` is `failed`, as is a call that this server cut.
- */
-function outcomeOf(error: unknown, signal: AbortSignal): InferenceOutcome {
-  if (signal.aborted) return isLeftByClient(signal) ? "client_closed" : "failed";
-  if (!(error instanceof EctusError)) return "failed";
-  switch (error.code) {
-    case "client_closed_request":
-      return "client_closed";
-    case "overloaded":
-    case "upstream_rate_limited":
-      return "overloaded";
-    default:
-      return error.status < 500 ? "rejected" : "failed";
-  }
-}
-
-/** Whether an aborted signal means that the client left, not that this server stops. */
-function isLeftByClient({ reason }: AbortSignal): boolean {
-  return !(reason instanceof EctusError) || isClientClosed(reason);
-}
-
-function isClientClosed(error: unknown): error is EctusError {
-  return error instanceof EctusError && error.code === "client_closed_request";
-}
-
-const reasons: ReadonlySet<string> = new Set(catalogue.ai_inference_errors_total.labels.reason.values);
-
-function reasonOf(error: unknown): FailureReason {
-  return error instanceof EctusError && reasons.has(error.code)
-    ? (error.code as FailureReason)
-    : "internal_error";
-}
-
-/** Where servers put what a model says: OpenAI, and for its thoughts vLLM, DeepSeek and OpenRouter. */
-const tokenFields = [
-  "content",
-  "reasoning_content",
-  "reasoning",
-  "reasoning_details",
-  "tool_calls",
-  "function_call",
-  "refusal",
-  "audio",
-];
-
-/** The first chunk often names the role only, with an empty content. */
-function hasToken({ choices }: ChatCompletionChunk): boolean {
-  // Providers vouch for the choices, not for what is in them.
-  return choices.some(({ delta }) => tokenFields.some((field) => !isEmpty(delta?.[field])));
-}
-
-function isEmpty(value: unknown): boolean {
-  return value == null || value === "" || (Array.isArray(value) && value.length === 0);
 }

@@ -1,9 +1,10 @@
 // The engine: finds a model's providers, admits the call, falls back, and says what was used. It knows no HTTP, no
 // tenant and no key.
-import { EctusError, type Logger } from "@ectus/core";
+import { currentContext, EctusError, type Logger, runInContext } from "@ectus/core";
 import { type Instruments, noInstruments } from "@ectus/monitoring";
 import { createAdmission } from "./admission.ts";
-import type { CallMeter } from "./call-meter.ts";
+import { type CallMeter, noMeter } from "./call-meter.ts";
+import { type AskedFor, createCallSpans, type RecordedCall } from "./call-span.ts";
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from "./chat.ts";
 import {
   type CallOutcome,
@@ -110,6 +111,13 @@ interface Model {
   readonly routes: readonly Route[];
 }
 
+/** What a call wants. */
+interface Asked {
+  readonly operation: Operation;
+  readonly request: AskedFor & { readonly model: string };
+  readonly streamed?: boolean;
+}
+
 interface Answered<T> extends Accepted<T> {
   readonly meter: CallMeter;
 }
@@ -124,6 +132,7 @@ export function createEngine(options: EngineOptions): Engine {
   const infos = [...models.values()].map(({ info }) => info);
 
   const metrics = createEngineMetrics({ instruments, config, monotonicNow, circuits: status });
+  const spans = createCallSpans(config);
 
   function status(): readonly ProviderStatus[] {
     return [...lanes.values()].map(({ provider, circuit, admission }) => ({
@@ -145,18 +154,23 @@ export function createEngine(options: EngineOptions): Engine {
 
   /** Has one of the model's providers answer. */
   async function ask<T>(
-    id: string,
-    operation: Operation,
+    { operation, request, streamed = false }: Asked,
     call: CallOptions,
     attempt: (route: Route) => Promise<T>,
   ): Promise<Answered<T>> {
+    const id = request.model;
     const model = models.get(id);
     if (model === undefined) throw new EctusError("model_not_found", { model: id, param: "model" });
-    const meter = metrics.begin(id, operation);
+    const measuring = metrics.begin(id, operation);
+    const recorded = spans.begin(id, operation, measuring, request, streamed);
+    const meter = recorded ?? measuring;
     try {
       if (!model.info.operations.includes(operation))
         throw new EctusError("unsupported_operation", { model: id, operation, param: "model" });
-      return { meter, ...(await tryRoutes(id, model.routes, call, { now, onRouteFailed, meter }, attempt)) };
+      const accepted = await inSpan(recorded, () =>
+        tryRoutes(id, model.routes, call, { now, onRouteFailed, meter }, attempt),
+      );
+      return { meter, ...accepted };
     } catch (error) {
       meter.failed(error, call.signal);
       throw error;
@@ -172,17 +186,17 @@ export function createEngine(options: EngineOptions): Engine {
     models: () => infos,
     model: (id) => models.get(id)?.info,
     async chat(request, call) {
-      const answered = await ask(request.model, "chat", call, (route) =>
+      const answered = await ask({ operation: "chat", request }, call, (route) =>
         route.lane.provider.chat({ ...request, model: route.model }, call),
       );
       finish(answered, "success");
       const { value: completion, route, meter } = answered;
       const usage = toTokenUsage(completion.usage);
-      meter.completed(usage);
+      meter.completed(usage, completion.choices);
       return { completion, ...answeredBy(route), usage, providerMs: meter.waitedMs };
     },
     async streamChat(request, call) {
-      const answered = await ask(request.model, "chat", call, (route) =>
+      const answered = await ask({ operation: "chat", request, streamed: true }, call, (route) =>
         route.lane.provider.streamChat({ ...request, model: route.model }, call),
       );
       const { value, route, permit, meter } = answered;
@@ -193,14 +207,14 @@ export function createEngine(options: EngineOptions): Engine {
         meter.ended(outcome, error, call.signal);
       };
       return {
-        chunks: holdStream(value, call.signal, onEnd, instruments.enabled ? meter : undefined),
+        chunks: holdStream(value, call.signal, onEnd, meter === noMeter ? undefined : meter),
         usageSoFar: () => toTokenUsage(value.usageSoFar?.()),
         providerMs: () => meter.waitedMs,
         ...answeredBy(route),
       };
     },
     async embed(request, call) {
-      const answered = await ask(request.model, "embeddings", call, (route) =>
+      const answered = await ask({ operation: "embeddings", request }, call, (route) =>
         route.lane.provider.embed({ ...request, model: route.model }, call),
       );
       finish(answered, "success");
@@ -214,6 +228,13 @@ export function createEngine(options: EngineOptions): Engine {
       await Promise.all([...lanes.values()].map(({ provider }) => provider.close()));
     },
   };
+}
+
+/** Runs `work` with the call's span as the current one, so that what it records and sends lies under it. */
+function inSpan<T>(recorded: RecordedCall | undefined, work: () => T): T {
+  const context = currentContext();
+  if (recorded === undefined || context === undefined) return work();
+  return runInContext({ ...context, span: recorded.span }, work);
 }
 
 function answeredBy({ lane, model }: Route): AnsweredBy {

@@ -1,14 +1,8 @@
 // What is measured of inference, in the instruments of the catalogue: the series of each model, provider and operation,
 // found once and kept, since the configuration bounds them. call-meter.ts measures single calls with them.
 import type { CounterOf, Instruments } from "@ectus/monitoring";
-import {
-  type CallMeter,
-  type CallSeries,
-  type FailureReason,
-  type InferenceOutcome,
-  measureCall,
-  noMeter,
-} from "./call-meter.ts";
+import { type CallMeter, type CallSeries, measureCall, noMeter } from "./call-meter.ts";
+import type { FailureReason, InferenceOutcome } from "./call-outcome.ts";
 import type { CircuitState } from "./circuit-breaker.ts";
 import type { Operation } from "./provider.ts";
 import type { ModelConfig, ProvidersConfig } from "./providers-config.ts";

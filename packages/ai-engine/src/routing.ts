@@ -4,6 +4,7 @@ import type { Admission } from "./admission.ts";
 import type { RouteMeter } from "./call-meter.ts";
 import type { CircuitBreaker, Permit } from "./circuit-breaker.ts";
 import type { CallOptions, Provider } from "./provider.ts";
+import { queueTemplate, recordWait } from "./step-spans.ts";
 
 /** A provider with what the engine knows of it. */
 export interface Lane {
@@ -77,7 +78,7 @@ export async function tryRoutes<T>(
       meter.passedOver(provider.name, "circuit_open");
       continue;
     }
-    if (!admission.tryAcquire() && !(await awaitTurn(admission, options.signal, meter))) {
+    if (!admission.tryAcquire() && !(await awaitTurn(route.lane, options.signal, meter))) {
       meter.passedOver(provider.name, "overloaded");
       fullLane ??= route.lane;
       continue;
@@ -91,7 +92,7 @@ export async function tryRoutes<T>(
       continue;
     }
     try {
-      meter.asks(provider.name);
+      meter.asks(provider.name, route.model);
       const value = await waitFor(attempt(route), meter);
       return { value, route, permit, startedAt };
     } catch (error) {
@@ -110,10 +111,14 @@ export async function tryRoutes<T>(
 }
 
 /** Waits for a slot; false if there is no room. */
-async function awaitTurn(admission: Admission, signal: AbortSignal, meter: RouteMeter): Promise<boolean> {
+async function awaitTurn(
+  { provider, admission }: Lane,
+  signal: AbortSignal,
+  meter: RouteMeter,
+): Promise<boolean> {
   if (admission.full) return false;
   try {
-    await waitFor(admission.acquire(signal), meter);
+    await waitFor(recordWait(queueTemplate(provider.name), admission.acquire(signal)), meter);
     return true;
   } catch (error) {
     if (error instanceof EctusError && error.code === "overloaded") return false;

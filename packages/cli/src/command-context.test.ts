@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from "vitest";
-import { processContext, stopSignals } from "./command-context.ts";
+import { hasTerminal, processContext, stopSignals } from "./command-context.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -42,4 +42,15 @@ test("a closed terminal stops it, but not what nohup started or where that canno
   expect(stopSignals(() => "SigBlk:\t0000000000000000\nSigIgn:\t0000000001001000\n")).toContain("SIGHUP");
   expect(stopSignals(() => "SigIgn:\t0000000000001001\n")).toEqual(["SIGINT", "SIGTERM"]);
   expect(stopSignals(() => "")).toEqual(["SIGINT", "SIGTERM"]);
+});
+
+test("a process has a terminal when its status names one, or cannot be read", () => {
+  const stat = (tty: number) => `17 (a ) 0 0 0 0) S 1 17 17 ${tty} -1 4194560 0`;
+  expect(hasTerminal(() => stat(34_816))).toBe(true);
+  expect(hasTerminal(() => stat(0))).toBe(false);
+  expect(
+    hasTerminal(() => {
+      throw new Error("no /proc here");
+    }),
+  ).toBe(true);
 });

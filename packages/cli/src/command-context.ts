@@ -1,6 +1,6 @@
 // What commands use of the process that they run in, so that tests can run them in theirs.
 import { readFileSync } from "node:fs";
-import type { Environment } from "@ectus/core";
+import type { Environment, LogDestination } from "@ectus/core";
 import type { ProgressOutput } from "./progress-bar.ts";
 
 export interface CommandContext {
@@ -12,6 +12,12 @@ export interface CommandContext {
   readonly terminal: boolean;
   /** Calls back at each signal to stop with how many there were; returns how to stop that. */
   readonly onStopSignal: (listener: (count: number) => void) => () => void;
+  /** Calls back when SIGHUP asks to read the configuration again; returns how to stop that. */
+  readonly onReload: (listener: () => void) => () => void;
+  /** Calls back with what was thrown and nobody caught; returns how to stop that. */
+  readonly onCrash: (listener: (error: unknown) => void) => () => void;
+  /** Where the log goes when standard output is for something else. */
+  readonly errorLog: LogDestination | 2;
   readonly exitNow: (code: number) => void;
 }
 
@@ -20,6 +26,7 @@ export interface CommandContext {
 const sameSignalMs = 250;
 
 export function processContext(): CommandContext {
+  let onReload: (() => void) | undefined;
   return {
     environment: process.env,
     stdout: (text) => void process.stdout.write(text),
@@ -29,7 +36,11 @@ export function processContext(): CommandContext {
     onStopSignal(listener) {
       let count = 0;
       let countedAt = Number.NEGATIVE_INFINITY;
-      const onSignal = (): void => {
+      const onSignal = (signal: NodeJS.Signals): void => {
+        if (signal === "SIGHUP" && onReload !== undefined) {
+          onReload();
+          return;
+        }
         const now = performance.now();
         if (now - countedAt < sameSignalMs) return;
         countedAt = now;
@@ -41,6 +52,18 @@ export function processContext(): CommandContext {
         for (const signal of signals) process.off(signal, onSignal);
       };
     },
+    onReload(listener) {
+      if (!hasTerminal()) onReload = listener;
+      return () => {
+        onReload = undefined;
+      };
+    },
+    onCrash(listener) {
+      // Rejections that nobody handles arrive here, too.
+      process.on("uncaughtException", listener);
+      return () => void process.off("uncaughtException", listener);
+    },
+    errorLog: 2,
     exitNow: (code) => process.exit(code),
   };
 }
@@ -57,3 +80,20 @@ export function stopSignals(status: () => string = readOwnStatus): NodeJS.Signal
 }
 
 const readOwnStatus = (): string => readFileSync("/proc/self/status", "utf8");
+
+/**
+ * Whether this process belongs to a terminal whose closing would send SIGHUP, also if none of its streams leads there;
+ * see tty_nr in proc_pid_stat(5).
+ */
+export function hasTerminal(stat: () => string = readOwnStat): boolean {
+  try {
+    const text = stat();
+    // The second field, the program's name, may hold anything; tty_nr is the seventh.
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[4] !== "0";
+  } catch {
+    // Where it cannot be known, a closed terminal must end what ran in it.
+    return true;
+  }
+}
+
+const readOwnStat = (): string => readFileSync("/proc/self/stat", "utf8");

@@ -5,6 +5,7 @@ import { mkdtemp, readdir, readFile, readlink, rm, writeFile } from "node:fs/pro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { contextEnvironment, runInContext } from "@ectus/core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startUpstream, type Upstream } from "../../../tests/openai-upstream/upstream.ts";
 
@@ -46,8 +47,12 @@ function ectus(...args: string[]): Ectus {
   return start([main, ...args]);
 }
 
-function start(args: readonly string[]): Ectus {
-  const child = spawn(process.execPath, args, {
+function start(
+  args: readonly string[],
+  program = process.execPath,
+  environment: Readonly<Record<string, string>> = {},
+): Ectus {
+  const child = spawn(program, args, {
     cwd: folder,
     env: {
       PATH: process.env.PATH,
@@ -56,7 +61,10 @@ function start(args: readonly string[]): Ectus {
       METRICS_PORT: "0",
       HOST: "127.0.0.1",
       AI_PROVIDERS: providers,
+      ...environment,
     },
+    // In a session of its own it has no terminal, wherever the tests run.
+    detached: true,
     stdio: ["ignore", "pipe", "pipe"],
   });
   let out = "";
@@ -183,11 +191,65 @@ test.skipIf(process.platform !== "linux").each(["SIGINT", "SIGTERM"] as const)(
 );
 
 test.skipIf(process.platform !== "linux")("a closed terminal stops an instance in order", async () => {
-  const up = ectus("up", "--json", "--data-dir", join(folder, "twice"));
-  await ready(up);
-  up.child.kill("SIGHUP");
+  // Python's standard library has terminals: the instance runs in one that is closed when it is ready.
+  const dataDir = join(folder, "twice");
+  const terminal = `
+import os, pty, sys
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+text = b""
+while b"credentialsFile" not in text:
+    text += os.read(terminal, 4096)
+os.close(terminal)
+status = os.waitpid(pid, 0)[1]
+sys.exit(os.waitstatus_to_exitcode(status))`;
+  const command = [process.execPath, main, "up", "--json", "--data-dir", dataDir];
+  const up = start(["-c", terminal, ...command], "python3");
   expect(await up.ended).toEqual({ code: 0, signal: null });
-  expect(await processesOf(join(folder, "twice"))).toEqual([]);
+  expect(await processesOf(dataDir)).toEqual([]);
+});
+
+test.skipIf(process.platform !== "linux")(
+  "SIGHUP makes an instance without a terminal read its levels again; a faulty file changes nothing",
+  async () => {
+    const config = join(folder, "ectus.env");
+    await writeFile(config, "LOG_LEVEL=warn\n");
+    const args = [main, "up", "--json", "--data-dir", join(folder, "twice")];
+    const up = start(args, process.execPath, { ECTUS_CONFIG: config });
+    await ready(up);
+    const said = (text: string) => until(() => up.err().includes(text), up.err);
+    await writeFile(config, "LOG_LEVEL=debug,database=error\n");
+    up.child.kill("SIGHUP");
+    await said('"levels":"debug,database=error"');
+    await writeFile(config, "LOG_LEVEL=loud\n");
+    up.child.kill("SIGHUP");
+    await said("nothing was changed");
+    up.child.kill("SIGTERM");
+    expect(await up.ended).toEqual({ code: 0, signal: null });
+    expect(up.err().match(/"module":"logging"/g)).toHaveLength(1);
+  },
+);
+
+test("a command that another started for a request has the same ids on its lines", async () => {
+  const requestId = `req_${"0123456789abcdef".repeat(2)}`;
+  const environment = await runInContext({ correlationId: "order-17", requestId }, async () =>
+    contextEnvironment(),
+  );
+  const args = [main, "up", "--json", "--offline", "--data-dir", join(folder, "unreachable")];
+  const up = start(args, process.execPath, {
+    ...environment,
+    DATABASE_URL: "postgres://app:x@127.0.0.1:1/ectus",
+    LOG_LEVEL: "debug",
+  });
+  expect((await up.ended).code).toBe(1);
+  const lines = up
+    .err()
+    .split("\n")
+    .filter((line) => line.startsWith("{"))
+    .map((line) => JSON.parse(line));
+  expect(lines.length).toBeGreaterThan(0);
+  for (const line of lines) expect(line).toMatchObject({ correlationId: "order-17", requestId });
 });
 
 test.skipIf(process.platform !== "linux")(
@@ -199,7 +261,13 @@ test.skipIf(process.platform !== "linux")(
     await ready(up);
     up.child.kill("SIGUSR2");
     expect((await up.ended).code).toBe(1);
-    expect(up.err()).toContain("boom");
+    const told = up
+      .err()
+      .split("\n")
+      .filter((line) => line.includes("boom"));
+    expect(told.map((line) => JSON.parse(line))).toMatchObject([
+      { level: "fatal", err: { message: "boom" } },
+    ]);
     await until(
       async () => (await processesOf(dataDir)).length === 0,
       () => "PostgreSQL has ended",

@@ -10,6 +10,8 @@ import { createTenant, type Database, openDatabase } from "@ectus/database";
 import { type BlobStorage, openStorage } from "@ectus/storage";
 import pg from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { drawTree, inTrace } from "../../../tests/monitoring/in-trace.ts";
+import { recordTraces } from "../../../tests/monitoring/recorded-traces.ts";
 import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
 import { maintenanceJobs, removeOrphans } from "./maintenance-jobs.ts";
 
@@ -88,6 +90,28 @@ test("a job that is told to end stops between batches", async () => {
     removeOrphans(database, storage, AbortSignal.abort(new Error("enough")), inTwoHours),
   ).rejects.toThrow("enough");
   expect(await stored()).toHaveLength(1);
+});
+
+test("a run over tenants is a span for each batch of them, however much is done for each", async () => {
+  await store(randomUUIDv7());
+  await store(randomUUIDv7());
+  const traces = recordTraces();
+  const measured = openDatabase({ url: postgres.appUrl, poolSize: 2, log, slowQueryMs: 5_000 });
+  await inTrace(traces, () => removeOrphans(measured, storage, signal, inTwoHours)).finally(() =>
+    measured.close(),
+  );
+  const spans = (await traces.spans()).filter(({ name }) => name !== "pool.wait");
+  // A transaction lists a page of tenants.
+  expect(drawTree(spans).filter((line) => !line.startsWith("    "))).toEqual([
+    "request",
+    "  transaction",
+    "  tenants",
+    "  transaction",
+    "  storage remove_unfinished",
+  ]);
+  expect(spans.find(({ name }) => name === "tenants")?.attributes).toMatchObject({
+    "ectus.batch.removed": 2,
+  });
 });
 
 test("every scheduled job runs", async () => {

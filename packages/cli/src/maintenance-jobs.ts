@@ -6,11 +6,14 @@ import {
   listTenants,
   reclaimLeases,
 } from "@ectus/database";
+import { runBatch } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
+import { SpanKind } from "@opentelemetry/api";
 
 // An upload writes its contents first and its row after; what is older than this and has no row never gets one.
 const unfinishedAfterMs = 60 * 60_000;
 const batchSize = 500;
+const tenantsTemplate = { name: "tenants", kind: SpanKind.INTERNAL, attributes: {} };
 
 export function maintenanceJobs(database: Database, storage: BlobStorage): JobDefinition[] {
   return [
@@ -36,19 +39,37 @@ export async function removeOrphans(
 ): Promise<{ removed: number; unfinished: number }> {
   const before = new Date(now() - unfinishedAfterMs);
   let removed = 0;
-  for await (const tenantId of allTenants(database)) {
-    for await (const ids of inBatches(storage.list(tenantId))) {
-      signal.throwIfAborted();
-      const old = ids.filter((id) => createdAt(id) < before.getTime());
-      const existing = await existingFiles(database, tenantId, old);
-      for (const id of old) {
-        if (existing.has(id)) continue;
-        await storage.remove(tenantId, id);
-        removed++;
-      }
-    }
+  for await (const tenantIds of tenantsInBatches(database)) {
+    removed += await runBatch(tenantsTemplate, async (span) => {
+      let removedHere = 0;
+      for (const tenantId of tenantIds)
+        removedHere += await removeOrphansOf(database, storage, tenantId, before, signal);
+      span?.setAttributes({ "ectus.batch.tenants": tenantIds.length, "ectus.batch.removed": removedHere });
+      return removedHere;
+    });
   }
   return { removed, unfinished: await storage.removeUnfinished(before) };
+}
+
+async function removeOrphansOf(
+  database: Database,
+  storage: BlobStorage,
+  tenantId: string,
+  before: Date,
+  signal: AbortSignal,
+): Promise<number> {
+  let removed = 0;
+  for await (const ids of inBatches(storage.list(tenantId))) {
+    signal.throwIfAborted();
+    const old = ids.filter((id) => createdAt(id) < before.getTime());
+    const existing = await existingFiles(database, tenantId, old);
+    for (const id of old) {
+      if (existing.has(id)) continue;
+      await storage.remove(tenantId, id);
+      removed++;
+    }
+  }
+  return removed;
 }
 
 /** A UUIDv7 begins with 48 bits of milliseconds since 1970 (RFC 9562, section 5.7). */
@@ -56,11 +77,11 @@ function createdAt(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 }
 
-async function* allTenants(database: Database): AsyncGenerator<string> {
+async function* tenantsInBatches(database: Database): AsyncGenerator<string[]> {
   let after: string | undefined;
   do {
     const page = await listTenants(database, { limit: batchSize, ...(after === undefined ? {} : { after }) });
-    for (const { id } of page) yield id;
+    if (page.length > 0) yield page.map(({ id }) => id);
     after = page.at(-1)?.id;
   } while (after !== undefined);
 }

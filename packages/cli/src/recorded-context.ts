@@ -15,6 +15,10 @@ export interface RecordedContext {
   readonly err: () => string;
   /** Stands for one SIGINT. */
   readonly signal: () => void;
+  /** Stands for a SIGHUP that asks to read the configuration again. */
+  readonly reload: () => void;
+  /** Stands for an exception that nobody catches. */
+  readonly crash: (error: unknown) => void;
   /** Codes with which the process would have ended at once. */
   readonly exits: readonly number[];
   /** Resolves when `text` has been printed, on either output. */
@@ -27,6 +31,8 @@ export function recordContext(environment: Environment): RecordedContext {
   let signals = 0;
   const exits: number[] = [];
   const listeners = new Set<(count: number) => void>();
+  const reloads = new Set<() => void>();
+  const crashes = new Set<(error: unknown) => void>();
   const waiting = new Set<() => void>();
   const tell = (): void => {
     for (const look of waiting) look();
@@ -50,6 +56,15 @@ export function recordContext(environment: Environment): RecordedContext {
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
+      onReload(listener) {
+        reloads.add(listener);
+        return () => reloads.delete(listener);
+      },
+      onCrash(listener) {
+        crashes.add(listener);
+        return () => crashes.delete(listener);
+      },
+      errorLog: { write: toError },
       exitNow(code) {
         exits.push(code);
         tell();
@@ -60,6 +75,12 @@ export function recordContext(environment: Environment): RecordedContext {
     signal() {
       signals += 1;
       for (const listener of listeners) listener(signals);
+    },
+    reload() {
+      for (const listener of reloads) listener();
+    },
+    crash(error) {
+      for (const listener of crashes) listener(error);
     },
     exits,
     printed: (text) =>

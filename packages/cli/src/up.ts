@@ -8,6 +8,7 @@ import { findRunningPostgres, migrate, openDatabase, startJobs } from "@ectus/da
 import {
   checkExporterFiles,
   countDroppedSeries,
+  countLogLines,
   createInstruments,
   createOtlpExporter,
   describeProcess,
@@ -15,6 +16,7 @@ import {
   noInstruments,
   noTracing,
   Registry,
+  registerOpenTelemetryApi,
   startExporter,
   startRuntimeMetrics,
   startTracing,
@@ -83,6 +85,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   started.defer(() => logging.flush().catch(() => {}));
   started.defer(startRuntimeMetrics({ instruments }));
   started.defer(countDroppedSeries({ registry, instruments }));
+  started.defer(countLogLines({ counts: logging.counts, instruments }));
   // The first to start and the last to stop, so that a slow start and a slow stop can be seen.
   const metricsHost = config.METRICS_HOST ?? config.HOST;
   const exporter = config.METRICS_ENABLED
@@ -98,6 +101,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   started.defer(() => exporter?.close());
   const tracing = openTracing(options.instance, instruments, logging);
   started.defer(() => tracing.close());
+  started.defer(registerOpenTelemetryApi(tracing));
   // A start that fails ends the parts that are still on their way.
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
@@ -138,6 +142,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
       database,
       definitions: maintenanceJobs(database, storage),
       log: logging.module("jobs"),
+      tracing,
     }),
     postgres.failed,
   );
@@ -192,7 +197,11 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   };
 }
 
-function openTracing({ config }: InstanceConfig, instruments: Instruments, logging: Logging): Tracing {
+function openTracing(
+  { config, environment }: InstanceConfig,
+  instruments: Instruments,
+  logging: Logging,
+): Tracing {
   if (config.OTEL_SDK_DISABLED) return noTracing;
   return startTracing({
     exporter: createOtlpExporter({
@@ -203,6 +212,7 @@ function openTracing({ config }: InstanceConfig, instruments: Instruments, loggi
       serviceName: config.OTEL_SERVICE_NAME,
       version,
       attributes: config.OTEL_RESOURCE_ATTRIBUTES,
+      environment,
     }),
     sampleRatio: config.OTEL_TRACES_SAMPLER_ARG,
     instruments,

@@ -36,6 +36,18 @@ test("an empty environment gives the defaults", () => {
     METRICS_ENABLED: true,
     METRICS_PORT: 9090,
     SLOW_QUERY_MS: 500,
+    SLOW_REQUEST_MS: 1_000,
+    SLOW_INFERENCE_MS: 10_000,
+    OTEL_SDK_DISABLED: false,
+    OTEL_EXPORTER_OTLP_ENDPOINT: "http://localhost:4318",
+    OTEL_TRACES_SAMPLER_ARG: 0.01,
+    OTEL_SERVICE_NAME: "ectus",
+    OTEL_RESOURCE_ATTRIBUTES: {},
+    TRACE_TRUSTED_PEERS: [],
+    LOG_SAMPLE: new Map([
+      ["/health/live", { share: 0.01 }],
+      ["/health/ready", { share: 0.01 }],
+    ]),
     LOG_LEVEL: { default: "info", modules: {} },
     LOG_FORMAT: "auto",
   });

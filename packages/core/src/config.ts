@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { parseEnv } from "node:util";
 import { EctusError, errorMessage } from "./errors.ts";
-import { type LogLevel, type LogLevels, logLevels } from "./logging.ts";
+import { acceptedLogLevels, parseLogLevels } from "./log-levels.ts";
 
 /** The variables as text, as `process.env` has them. */
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -48,19 +48,6 @@ const urlOf =
     const url = URL.parse(text);
     return url !== null && protocols.includes(url.protocol) ? text : undefined;
   };
-
-function parseLogLevels(text: string): LogLevels | undefined {
-  const modules: Record<string, LogLevel> = {};
-  let fallback: LogLevel = "info";
-  for (const part of text.split(",")) {
-    const [left, right] = part.trim().split("=", 2) as [string, string?];
-    const level = logLevels.find((known) => known === (right ?? left));
-    if (level === undefined || (right !== undefined && !/^[a-z][a-z-]*$/.test(left))) return undefined;
-    if (right === undefined) fallback = level;
-    else modules[left] = level;
-  }
-  return { default: fallback, modules };
-}
 
 const minimumSecretLength = 32;
 
@@ -303,7 +290,7 @@ export const variables = {
   }),
   LOG_LEVEL: variable({
     help: "Least level that is logged, with exceptions by module.",
-    accepts: `${logLevels.join(", ")}, and module=level pairs, separated by commas, as in info,database=debug`,
+    accepts: acceptedLogLevels,
     default: "info",
     parse: parseLogLevels,
   }),

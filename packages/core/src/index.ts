@@ -1,8 +1,12 @@
 export * from "./api-key.ts";
 export * from "./config.ts";
+export { contextEnvironment, contextFromEnvironment } from "./context-environment.ts";
 export { type ErrorCode, type ErrorDetails, type ErrorType, errorCodes } from "./error-codes.ts";
 export { EctusError, type ErrorBody, errorMessage } from "./errors.ts";
+export { isoTime } from "./iso-time.ts";
+export * from "./log-levels.ts";
 export * from "./logging.ts";
+export { isSensitive, redactText } from "./redact.ts";
 export * from "./request-context.ts";
 export { parseTraceparent, type Traceparent } from "./traceparent.ts";
-export { newUuid } from "./uuid.ts";
+export { newHexUuid, newUuid } from "./uuid.ts";

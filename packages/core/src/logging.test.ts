@@ -1,6 +1,8 @@
 import { execFile } from "node:child_process";
+import { stat } from "node:fs";
+import { Readable } from "node:stream";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { createLogging, type LoggingOptions } from "./logging.ts";
 import { runInContext } from "./request-context.ts";
 
@@ -119,4 +121,112 @@ test("flush resolves when lines have left", async () => {
   const { logging } = capture();
   logging.module("cli").info("last words");
   await expect(logging.flush()).resolves.toBeUndefined();
+});
+
+test("levels change while it runs, also of loggers that were made before and of their children", () => {
+  const { logging, records } = capture();
+  const log = logging.module("database");
+  const child = log.child({ part: "pool" });
+  logging.setLevels({ default: "warn", modules: { database: "debug" } });
+  log.debug("seen");
+  child.debug("seen, too");
+  logging.module("made later").info("not seen");
+  logging.setLevels(undefined);
+  child.debug("not seen");
+  logging.module("made later").info("seen in the end");
+  const own = records().filter(({ module }) => module === "logging");
+  expect(own.map(({ levels }) => levels)).toEqual(["warn,database=debug", "info"]);
+  const others = records().filter(({ module }) => module !== "logging");
+  expect(others.map(({ msg }) => msg)).toEqual(["seen", "seen, too", "seen in the end"]);
+  expect(others[1]).toMatchObject({ module: "database", part: "pool" });
+});
+
+test("levels for a while end by themselves, after a day at most", () => {
+  vi.useFakeTimers();
+  try {
+    const { logging, records } = capture();
+    const log = logging.module("cli");
+    logging.setLevels({ default: "debug", modules: {} }, 60_000);
+    expect(logging.levelsUntil).toEqual(new Date(Date.now() + 60_000));
+    vi.advanceTimersByTime(59_999);
+    expect(log.isLevelEnabled("debug")).toBe(true);
+    vi.advanceTimersByTime(1);
+    expect(log.isLevelEnabled("debug")).toBe(false);
+    expect(logging.levelsUntil).toBeUndefined();
+    expect(logging.levels).toBe(logging.configuredLevels);
+    expect(records()).toHaveLength(2);
+    logging.setLevels({ default: "debug", modules: {} }, Number.MAX_SAFE_INTEGER);
+    vi.advanceTimersByTime(24 * 60 * 60_000);
+    expect(log.isLevelEnabled("debug")).toBe(false);
+    logging.setLevels({ default: "debug", modules: {} }, 1_000);
+    logging.setLevels({ default: "trace", modules: {} });
+    vi.advanceTimersByTime(2_000);
+    expect(log.isLevelEnabled("trace")).toBe(true);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("levels that are configured anew are those to return to", () => {
+  const { logging } = capture();
+  logging.configureLevels({ default: "warn", modules: {} });
+  logging.setLevels({ default: "trace", modules: {} });
+  logging.setLevels(undefined);
+  expect(logging.levels.default).toBe("warn");
+});
+
+test("lines are counted by level when they are taken, and as dropped when not", () => {
+  let takes = true;
+  const { logging } = capture({ destination: { write: () => takes } });
+  const log = logging.module("cli");
+  log.info("one");
+  log.debug("not enabled");
+  log.error("two");
+  logging.writeLine("info", '{"level":"info"}\n');
+  logging.sampledOut();
+  takes = false;
+  log.info("lost");
+  expect(logging.counts).toEqual({
+    lines: { trace: 0, debug: 0, info: 2, warn: 0, error: 1, fatal: 0 },
+    sampledOut: 1,
+    dropped: 1,
+  });
+});
+
+test("the context is on lines from timers, promises and streams, and of no other work", async () => {
+  const { logging, records } = capture();
+  const log = logging.module("cli");
+  const work = (requestId: string) =>
+    runInContext({ correlationId: `c-${requestId}`, requestId }, async () => {
+      await new Promise<void>((resolve) => {
+        setTimeout(() => {
+          log.info({ of: requestId }, "timer");
+          resolve();
+        }, 1);
+      });
+      for await (const part of Readable.from(["a", "b"])) log.info({ of: requestId, part }, "stream");
+      await new Promise<void>((resolve) => {
+        stat("/", () => {
+          log.info({ of: requestId }, "thread");
+          resolve();
+        });
+      });
+    });
+  await Promise.all(["r1", "r2", "r3"].map(work));
+  expect(records()).toHaveLength(12);
+  for (const record of records())
+    expect(record).toMatchObject({ requestId: record.of, correlationId: `c-${record.of}` });
+});
+
+test("secrets and personal data are hidden in messages, fields, names, errors, causes and stacks", () => {
+  const { logging, lines, records } = capture();
+  const log = logging.module("cli");
+  const email = "ada@example.org";
+  log.info(`mail to ${email}`);
+  log.info({ [email]: [email, { email }], card: 4111111111111111 }, "%s", email);
+  log.info({ err: new Error(email, { cause: new AggregateError([new Error(email)], email) }) });
+  log.child({ email }).info("x");
+  log.error(new Error(email));
+  expect(lines.join("")).not.toMatch(/ada|4111/);
+  expect(records()).toHaveLength(5);
 });

@@ -1,32 +1,21 @@
 // Structured logs: one pino root per process, one child per module with a level of its own, the request context on
 // every line. Where lines go is a parameter; what may not be in them is removed here.
-import {
-  type DestinationStream,
-  type Logger as PinoLogger,
-  pino,
-  stdSerializers,
-  stdTimeFunctions,
-} from "pino";
-import { PinoPretty } from "pino-pretty";
+import { type DestinationStream, type Logger as PinoLogger, pino } from "pino";
+import { isoTime } from "./iso-time.ts";
+import { formatLogLevels, type LogLevels, levelOf, type WrittenLevel } from "./log-levels.ts";
+import { createLogSink, type LogSink } from "./log-sink.ts";
+import { cutText, toFields, toLoggable } from "./loggable.ts";
+import { createPrettyPrinter } from "./pretty-line.ts";
+import { redactLine } from "./redact.ts";
 import { currentContext } from "./request-context.ts";
-
-export const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
-export type LogLevel = (typeof logLevels)[number];
-
-/** A level that lines have. */
-export type WrittenLevel = Exclude<LogLevel, "silent">;
+import { shortenLine } from "./shorten-line.ts";
 
 export interface LogCounts {
+  /** Lines that were given to the destination. */
   readonly lines: Readonly<Record<WrittenLevel, number>>;
   readonly sampledOut: number;
   /** Lost because the destination took no more. */
   readonly dropped: number;
-}
-
-/** Levels by module: `default` holds for modules that are not named. */
-export interface LogLevels {
-  readonly default: LogLevel;
-  readonly modules: Readonly<Record<string, LogLevel>>;
 }
 
 export type Logger = PinoLogger;
@@ -45,46 +34,81 @@ export interface Logging {
   readonly counts: LogCounts;
   /** The levels in force. */
   readonly levels: LogLevels;
-  /** Changes levels while the program runs, for `forMs` if it is given; undefined: those that it began with. */
+  /** Those that hold unless others were set. */
+  readonly configuredLevels: LogLevels;
+  /** When levels that were set for a while end; undefined if none are. */
+  readonly levelsUntil: Date | undefined;
+  /**
+   * Changes levels while the program runs, for `forMs` milliseconds (a day at most) if it is given; undefined: those
+   * that are configured.
+   */
   setLevels(levels: LogLevels | undefined, forMs?: number): void;
-  /** Resolves when all lines written so far have left the process. */
+  /** Changes the levels that are configured, and takes them. */
+  configureLevels(levels: LogLevels): void;
+  /** Resolves when all lines written so far have left the process; rejects when nobody takes them. */
   flush(): Promise<void>;
+}
+
+/** Where lines go: anything that takes text, and says `false` if it could not. */
+export interface LogDestination {
+  write(text: string): unknown;
+  flush?(): Promise<void>;
 }
 
 export interface LoggingOptions {
   readonly levels: LogLevels;
   readonly format: "json" | "pretty";
-  /** Where lines go; standard output by default. */
-  readonly destination?: DestinationStream;
+  /** Standard output by default; `2` is standard error. */
+  readonly destination?: LogDestination | 1 | 2;
 }
 
-// Fields that hold credentials wherever they are logged from.
-const redactedFields = new Set(["authorization", "apiKey", "password", "secret", "token", "key"]);
-const censor = "[redacted]";
-// A line's own fields, objects in them, and objects in those, as the headers of a request.
-const redactedDepth = 3;
-// Lines leave together: handing each to a thread costs more than making it. None waits longer than this.
-const destinationOptions = { fd: 1, sync: false, minLength: 4_096, periodicFlush: 100 };
+/** The longest that levels are changed for. */
+export const mostLevelsMs = 24 * 60 * 60_000;
 
-export function createLogging({ levels, format, destination }: LoggingOptions): Logging {
-  const stream =
-    destination ??
-    (format === "pretty"
-      ? PinoPretty({ ignore: "pid,hostname", sync: true })
-      : pino.destination(destinationOptions));
+export function createLogging({ levels: given, format, destination = 1 }: LoggingOptions): Logging {
+  const counts = {
+    lines: { trace: 0, debug: 0, info: 0, warn: 0, error: 0, fatal: 0 },
+    sampledOut: 0,
+    dropped: 0,
+  };
+  const sink: LogDestination | LogSink =
+    typeof destination === "number"
+      ? createLogSink({
+          fd: destination,
+          onRecovered: (lines) =>
+            own.warn({ lines }, "log lines were lost: whoever reads them took no more for a while"),
+        })
+      : destination;
+  const pretty =
+    format === "pretty"
+      ? createPrettyPrinter(typeof destination === "number" ? streamOf(destination) : undefined)
+      : undefined;
+
+  function emit(level: WrittenLevel, line: string): void {
+    if (sink.write(pretty === undefined ? line : pretty(line)) === false) counts.dropped += 1;
+    else counts.lines[level] += 1;
+  }
+
+  const stream: DestinationStream = {
+    write: (line) => emit(levelOfLine(line), redactLine(shortenLine(line))),
+  };
   const root = pino(
     {
-      level: levels.default,
+      level: given.default,
       base: null,
-      timestamp: stdTimeFunctions.isoTime,
-      formatters: {
-        level: (label) => ({ level: label }),
-        // By hand: pino's redaction with wildcards reads its paths anew for each value of each line, which took a
-        // twentieth of the CPU time of a request.
-        log: (line) => redact(line, redactedDepth),
-      },
+      timestamp: () => `,"time":"${isoTime()}"`,
+      formatters: { level: (label) => ({ level: label }) },
       // Described by then; pino's own would take the description for an error and describe that.
       serializers: { err: (described) => described },
+      hooks: {
+        logMethod(args, method) {
+          try {
+            method.apply(this, toSafeArguments(args));
+          } catch {
+            method.call(this, "a line could not be logged: its values cannot be read");
+          }
+        },
+      },
       mixin: () => {
         const context = currentContext();
         if (context === undefined) return {};
@@ -94,57 +118,109 @@ export function createLogging({ levels, format, destination }: LoggingOptions): 
     },
     stream,
   );
+  // What it says of itself is always said.
+  const own = root.child({ module: "logging" }, { level: "info" });
   const modules = new Map<string, Logger>();
+  let configured = given;
+  let inForce = given;
+  let timer: NodeJS.Timeout | undefined;
+  let until: Date | undefined;
+
+  function take(levels: LogLevels, forMs: number | undefined, why: string): void {
+    clearTimeout(timer);
+    const wasSilent = inForce.default === "silent";
+    inForce = levels;
+    until = forMs === undefined ? undefined : new Date(Date.now() + forMs);
+    timer =
+      forMs === undefined
+        ? undefined
+        : setTimeout(() => take(configured, undefined, "log levels are as configured again"), forMs).unref();
+    for (const [name, logger] of modules) logger.level = levelOf(levels, name);
+    if (wasSilent && levels.default === "silent") return;
+    own.info({ levels: formatLogLevels(levels), until: until?.toISOString() }, why);
+  }
+
   return {
-    writeLine: (_level, line) => void stream.write(line),
-    sampledOut() {},
-    counts: {
-      lines: { trace: 0, debug: 0, info: 0, warn: 0, error: 0, fatal: 0 },
-      sampledOut: 0,
-      dropped: 0,
-    },
-    levels,
-    setLevels() {},
     module(name) {
       let logger = modules.get(name);
       if (logger === undefined) {
-        logger = root.child({ module: name }, { level: levels.modules[name] ?? levels.default });
+        logger = root.child({ module: name }, { level: levelOf(inForce, name) });
         modules.set(name, logger);
       }
       return logger;
     },
-    flush: () =>
-      new Promise((resolve, reject) => {
-        root.flush((error) => {
-          // The lines are written; a pipe or a terminal only refuses to be synchronized with a disk.
-          if (error == null || (error as NodeJS.ErrnoException).code === "EINVAL") resolve();
-          else reject(error);
-        });
-      }),
+    writeLine: emit,
+    sampledOut() {
+      counts.sampledOut += 1;
+    },
+    counts,
+    get levels() {
+      return inForce;
+    },
+    get configuredLevels() {
+      return configured;
+    },
+    get levelsUntil() {
+      return until;
+    },
+    setLevels(levels, forMs) {
+      if (levels === undefined) return take(configured, undefined, "log levels are as configured again");
+      take(
+        levels,
+        forMs === undefined ? undefined : Math.min(forMs, mostLevelsMs),
+        "log levels were changed",
+      );
+    },
+    configureLevels(levels) {
+      configured = levels;
+      take(levels, undefined, "log levels were configured");
+    },
+    flush: () => sink.flush?.() ?? Promise.resolve(),
   };
 }
 
-// Copies only where there is something to hide. The bound of the depth ends cycles too.
-function redact<T extends object>(value: T, depth: number): T {
-  const fields = value as Readonly<Record<string, unknown>>;
-  let copy: Record<string, unknown> | undefined;
-  for (const field of Object.keys(fields)) {
-    const inner = fields[field];
-    const shown = redactedFields.has(field) ? censor : redactInner(inner, depth);
-    if (shown === inner || inner === undefined) continue;
-    copy ??= Object.assign(Array.isArray(value) ? [] : {}, fields);
-    copy[field] = shown;
+const streamOf = (fd: 1 | 2): NodeJS.WriteStream => (fd === 1 ? process.stdout : process.stderr);
+
+const levelsByLetter: Readonly<Record<string, WrittenLevel>> = {
+  t: "trace",
+  d: "debug",
+  i: "info",
+  w: "warn",
+  e: "error",
+  f: "fatal",
+};
+
+/** Lines begin with their level: `{"level":"info"`. */
+const levelOfLine = (line: string): WrittenLevel => levelsByLetter[line.charAt(10)] ?? "info";
+
+type LogArguments = [first: unknown, ...rest: unknown[]];
+
+/** What pino is given: plain data and texts, whatever was logged. */
+function toSafeArguments(args: unknown[]): LogArguments & [string] {
+  const [first, second] = args;
+  if (typeof first === "object" && first !== null) {
+    const isError = isAnError(first);
+    args[0] = toFields(isError ? { err: first } : first);
+    if (isError && second === undefined) args[1] = messageOf(args[0] as object);
+  } else args[0] = toArgument(first);
+  for (let index = 1; index < args.length; index += 1) args[index] = toArgument(args[index]);
+  return args as LogArguments & [string];
+}
+
+function isAnError(value: object): boolean {
+  try {
+    return value instanceof Error;
+  } catch {
+    return false;
   }
-  return copy === undefined ? value : (copy as T);
 }
 
-function redactInner(value: unknown, depth: number): unknown {
-  if (value instanceof Error) return describeError(value);
-  return depth > 1 && typeof value === "object" && value !== null ? redact(value, depth - 1) : value;
+function messageOf(fields: { readonly err?: { readonly message?: unknown } }): unknown {
+  return fields.err?.message;
 }
 
-// Nothing else that an error carries, under whatever name it is logged: a database's error quotes rows in its detail.
-function describeError(error: Error): object {
-  const { type, message, stack, code } = stdSerializers.err(error);
-  return code === undefined ? { type, message, stack } : { type, message, stack, code };
+function toArgument(value: unknown): unknown {
+  if (typeof value === "string") return cutText(value);
+  if (typeof value === "number" || value === undefined) return value;
+  return toLoggable(value);
 }

@@ -1,34 +1,41 @@
-import { randomUUIDv7 } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { newUuid, uuidAfter } from "./uuid.ts";
+import { createHexUuids, newHexUuid, newUuid } from "./uuid.ts";
 
 const form = /^[\da-f]{8}-[\da-f]{4}-7[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/;
+const hexForm = /^[\da-f]{12}7[\da-f]{3}[89ab][\da-f]{15}$/;
 
-const timeOf = (id: string): number => Number.parseInt(id.slice(0, 13).replace("-", ""), 16);
-
-function uuidAt(ms: number): string {
-  const time = ms.toString(16).padStart(12, "0");
-  return `${time.slice(0, 8)}-${time.slice(8)}${randomUUIDv7().slice(13)}`;
-}
+const timeOf = (hex: string): number => Number.parseInt(hex.slice(0, 12), 16);
 
 test("ids are UUIDv7 of now, each greater than the one before", () => {
   const before = Date.now();
   const ids = Array.from({ length: 20_000 }, () => newUuid());
   for (const id of ids) expect(id).toMatch(form);
-  expect(timeOf(ids[0] as string)).toBeGreaterThanOrEqual(before);
+  expect(timeOf((ids[0] as string).replace("-", ""))).toBeGreaterThanOrEqual(before);
   expect(ids.toSorted()).toEqual(ids);
   expect(new Set(ids.map((id) => id.slice(19))).size).toBe(ids.length);
+});
+
+test("their digits alone are in one order with them", () => {
+  const ids = Array.from({ length: 1_000 }, (_, index) =>
+    index % 2 === 0 ? newHexUuid() : newUuid().replaceAll("-", ""),
+  );
+  expect(ids.toSorted()).toEqual(ids);
 });
 
 test("each id is greater than the one before, however the clock goes", () => {
   fc.assert(
     fc.property(fc.array(fc.integer({ min: 1e12, max: 1e12 + 9 }), { minLength: 2 }), (times) => {
+      const clock = [...times];
+      const next = createHexUuids(() => clock.shift() as number);
       let last = "";
+      let latest = 0;
       for (const ms of times) {
-        const id = uuidAfter(last, uuidAt(ms));
-        expect(id).toMatch(form);
+        const id = next();
+        latest = Math.max(latest, ms);
+        expect(id).toMatch(hexForm);
         expect(id > last, `${last} and then ${id}`).toBe(true);
+        expect(timeOf(id)).toBe(latest);
         last = id;
       }
     }),
@@ -36,11 +43,26 @@ test("each id is greater than the one before, however the clock goes", () => {
 });
 
 test("more than can be counted in a millisecond take the time of the next one", () => {
-  const made = "01a20ef6-9a1a-7000-9a7e-d61b7f8c2f5c";
-  expect(uuidAfter("01a20ef6-9a1a-7fff-817c-f23ceddbc3bb", made)).toBe(
-    "01a20ef6-9a1b-7000-9a7e-d61b7f8c2f5c",
-  );
-  expect(uuidAfter("01a20ef6-ffff-7fff-817c-f23ceddbc3bb", made)).toBe(
-    "01a20ef7-0000-7000-9a7e-d61b7f8c2f5c",
-  );
+  const ms = 0x01a20ef69a1a;
+  const next = createHexUuids(() => ms);
+  const ids = Array.from({ length: 10_000 }, () => next());
+  expect(ids.toSorted()).toEqual(ids);
+  expect(timeOf(ids[0] as string)).toBe(ms);
+  expect(timeOf(ids.at(-1) as string)).toBe(ms + 2);
+});
+
+test("every bit that may be random is, also where a count begins", () => {
+  let ms = 1e12;
+  const next = createHexUuids(() => ms++);
+  let ones = 0n;
+  let zeros = 0n;
+  for (let number = 0; number < 2_000; number += 1) {
+    const bits = BigInt(`0x${next()}`);
+    ones |= bits;
+    zeros |= ~bits;
+  }
+  // 11 bits of the count's start (its highest stays 0), and 62 after the variant.
+  const random = (0x7ffn << 64n) | ((1n << 62n) - 1n);
+  expect(ones & random).toBe(random);
+  expect(zeros & random).toBe(random);
 });

@@ -4,11 +4,12 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger } from "@ectus/core";
-import { type Instruments, noInstruments } from "@ectus/monitoring";
+import { currentSpan, type Instruments, noInstruments, type Span } from "@ectus/monitoring";
 import { Kysely, type Transaction } from "kysely";
 import pg from "pg";
 import { sendCancelRequest } from "./cancel-request.ts";
 import { rowsOf, toDatabaseError } from "./database-errors.ts";
+import { databaseAttributes, type ServerAddress, type StatementParents } from "./database-spans.ts";
 import { connectionErrorReason, lostConnectionReason } from "./error-reasons.ts";
 import { sessionDialect } from "./kysely-dialect.ts";
 import { type Listener, type ListenOptions, listen } from "./listener.ts";
@@ -32,6 +33,11 @@ export interface Query {
   readonly table: TableName;
   /** How long to wait for an answer; longer than a statement may take by default. */
   readonly timeoutMs?: number;
+  /**
+   * If it does the work of several requests, or of others than that in progress: the span of each, under which it is
+   * recorded.
+   */
+  readonly sharedBy?: readonly (Span | undefined)[];
 }
 
 export type TenantTransaction = Transaction<DB>;
@@ -64,7 +70,10 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number;
   /** When the server ends a statement; 30,000 by default. */
   readonly statementTimeoutMs?: number;
-  /** Where statements, transactions and the pool are measured; nowhere by default. */
+  /**
+   * Where statements, transactions and the pool are measured; nowhere by default. Where they are, or `slowQueryMs` is
+   * given, they are recorded in the trace of the work in progress, too.
+   */
   readonly instruments?: Instruments;
   /**
    * Statements that take longer are counted and logged; 500 by default. With neither instruments nor this no time is
@@ -107,6 +116,9 @@ const types: pg.CustomTypesConfig = {
 };
 
 export function openDatabase(options: DatabaseOptions): Database {
+  // Connections and the timers of their pool outlive the request that they were made for: what happens on them is not
+  // its doing, and its trace must not be held for as long.
+  const outside = AsyncLocalStorage.snapshot();
   const { poolSize, log, instruments = noInstruments, slowQueryMs } = options;
   const connectionTimeoutMillis = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
   const statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
@@ -130,15 +142,19 @@ export function openDatabase(options: DatabaseOptions): Database {
   });
   const metrics =
     instruments.enabled || slowQueryMs !== undefined
-      ? databaseMetrics({ instruments, slowQueryMs: slowQueryMs ?? defaultSlowQueryMs, log })
+      ? databaseMetrics({
+          instruments,
+          // What pg makes of the URL and the environment.
+          attributes: databaseAttributes(new pg.Client(clientOptions) as ServerAddress),
+          slowQueryMs: slowQueryMs ?? defaultSlowQueryMs,
+          log,
+        })
       : undefined;
   const hidePool = metrics?.showPool(pool);
   let closing = false;
-  // Without the context of the request that the connection was made for.
-  const logLost = AsyncLocalStorage.bind((error: Error) => {
+  pool.on("error", (error) => {
     if (!closing) log.warn({ err: error }, "idle database connection lost");
   });
-  pool.on("error", logLost);
   // The pool's end does not wait for the ends of its connections. Those that were still open would be cut off by a
   // server that is stopped right after.
   const ends = new Set<Promise<void>>();
@@ -172,19 +188,21 @@ export function openDatabase(options: DatabaseOptions): Database {
       ends.add(sent);
     },
     onLost,
+    release: (client, isBroken) => outside(() => client.release(isBroken)),
   };
 
-  async function acquire(): Promise<Session> {
+  async function acquire(sharedBy?: StatementParents): Promise<Session> {
     const startedMs = metrics === undefined ? 0 : performance.now();
     try {
-      const client = await pool.connect();
-      metrics?.waited(startedMs);
+      const client = await outside(() => pool.connect());
+      metrics?.waited(startedMs, sharedBy ?? currentSpan());
       return new Session(client, sessionOptions);
     } catch (error) {
       if (closing) throw toDatabaseError(error);
-      metrics?.waited(startedMs);
       const exhausted = pool.totalCount >= poolSize && pool.idleCount === 0 && isQueueTimeout(error);
-      metrics?.connectionFailed(exhausted ? "pool_exhausted" : connectionErrorReason(error));
+      const reason = exhausted ? "pool_exhausted" : connectionErrorReason(error);
+      metrics?.waited(startedMs, sharedBy ?? currentSpan(), reason);
+      metrics?.connectionFailed(reason);
       if (!exhausted) throw toDatabaseError(error);
       throw new EctusError(
         "database_unavailable",
@@ -200,7 +218,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   const kysely = new Kysely<DB>({ dialect: sessionDialect(acquire) });
 
   async function run<Row extends object>(query: Query): Promise<Row[]> {
-    const session = await acquire();
+    const session = await acquire(query.sharedBy);
     try {
       return rowsOf(await session.run(query, query)).rows as Row[];
     } catch (error) {

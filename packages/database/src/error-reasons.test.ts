@@ -1,6 +1,6 @@
 import pg from "pg";
 import { expect, test } from "vitest";
-import { connectionErrorReason, lostConnectionReason, statementErrorReason } from "./error-reasons.ts";
+import { connectionErrorReason, lostConnectionReason, statementFailure } from "./error-reasons.ts";
 
 const fromServer = (code: string, message = "text"): pg.DatabaseError =>
   Object.assign(new pg.DatabaseError(message, 4, "error"), { code });
@@ -30,22 +30,22 @@ test.each([
   ["08006", "connection"],
   ["XX000", "other"],
 ])("SQLSTATE %s is %s", (code, reason) => {
-  expect(statementErrorReason(fromServer(code), false)).toBe(reason);
+  expect(statementFailure(fromServer(code), false).reason).toBe(reason);
 });
 
 test("of statements that the server canceled, one that took as long as it may has timed out, in any language", () => {
   const canceled = fromServer("57014", "storniere Anfrage wegen Zeitüberschreitung der Anfrage");
-  expect(statementErrorReason(canceled, true)).toBe("timeout");
-  expect(statementErrorReason(canceled, false)).toBe("canceled");
+  expect(statementFailure(canceled, true).reason).toBe("timeout");
+  expect(statementFailure(canceled, false).reason).toBe("canceled");
   const english = fromServer("57014", "canceling statement due to statement timeout");
-  expect(statementErrorReason(english, false)).toBe("timeout");
+  expect(statementFailure(english, false).reason).toBe("timeout");
 });
 
 test("what the server did not say is a broken connection or another fault", () => {
-  expect(statementErrorReason(new Error("Query read timeout"), false)).toBe("connection");
-  expect(statementErrorReason(fromSystem("ECONNRESET"), false)).toBe("connection");
-  expect(statementErrorReason(new RangeError("out of the safe range"), false)).toBe("other");
-  expect(statementErrorReason("text", false)).toBe("other");
+  expect(statementFailure(new Error("Query read timeout"), false).reason).toBe("connection");
+  expect(statementFailure(fromSystem("ECONNRESET"), false).reason).toBe("connection");
+  expect(statementFailure(new RangeError("out of the safe range"), false).reason).toBe("other");
+  expect(statementFailure("text", false).reason).toBe("other");
 });
 
 test.each([

@@ -32,8 +32,20 @@ const statementReasons: Readonly<Record<string, StatementErrorReason>> = {
 };
 const queryCanceled = "57014";
 
+/** How a statement failed. */
+export interface StatementFailure {
+  readonly reason: StatementErrorReason;
+  /** The server's SQLSTATE, if it answered with an error. */
+  readonly state?: string | undefined;
+}
+
 /** @param timedOut whether it took as long as the server lets a statement take */
-export function statementErrorReason(error: unknown, timedOut: boolean): StatementErrorReason {
+export function statementFailure(error: unknown, timedOut: boolean): StatementFailure {
+  const state = error instanceof pg.DatabaseError ? error.code : undefined;
+  return { reason: statementErrorReason(error, timedOut), state };
+}
+
+function statementErrorReason(error: unknown, timedOut: boolean): StatementErrorReason {
   if (isConnectionError(error)) return "connection";
   if (!(error instanceof pg.DatabaseError) || error.code === undefined) return "other";
   // One code for two reasons; the message tells them apart where the server speaks English.

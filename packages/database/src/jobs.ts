@@ -1,7 +1,26 @@
-// Jobs and schedules through pg-boss, whose queries pass through the same place as all others.
-import type { Logger } from "@ectus/core";
-import { PgBoss } from "pg-boss";
+// Jobs and schedules through pg-boss, whose queries pass through the same place as all others. Each run is a trace of
+// its own, linked to the request that asked for it.
+import {
+  currentContext,
+  type Logger,
+  newUuid,
+  type RequestContext,
+  runInContext,
+  type Traceparent,
+} from "@ectus/core";
+import { errorTypeOf, noTracing, type Span, type SpanTemplate, type Tracing } from "@ectus/monitoring";
+import { type Link, SpanKind, TraceFlags } from "@opentelemetry/api";
+import {
+  ATTR_MESSAGING_DESTINATION_NAME,
+  ATTR_MESSAGING_MESSAGE_ID,
+  ATTR_MESSAGING_OPERATION_NAME,
+  ATTR_MESSAGING_OPERATION_TYPE,
+  ATTR_MESSAGING_SYSTEM_NAME,
+  MESSAGING_OPERATION_TYPE_VALUE_PROCESS,
+} from "@opentelemetry/semantic-conventions/incubating";
+import { type Job, PgBoss } from "pg-boss";
 import type { Database } from "./database.ts";
+import { type JobOrigin, jobData, readJobData } from "./job-origin.ts";
 
 /** Schema that pg-boss keeps its tables in. */
 export const jobSchema = "pgboss";
@@ -16,7 +35,10 @@ export interface JobDefinition {
 
 /** Runs scheduled jobs; each run happens on one instance, whichever takes it. */
 export interface Jobs {
-  /** Asks for a run now, unless one is waiting already. */
+  /**
+   * Asks for a run now, unless one is waiting already. The run has the correlation id and the request id of the request
+   * in progress on its log lines, and its trace is linked to that of the request.
+   */
   trigger(name: string): Promise<void>;
   /** Lets running jobs end, at most `graceMs` (10,000 by default, 1,000 at least), and takes no more. */
   stop(graceMs?: number): Promise<void>;
@@ -26,6 +48,8 @@ export interface JobsOptions {
   readonly database: Database;
   readonly definitions: readonly JobDefinition[];
   readonly log: Logger;
+  /** Where runs are traced; nowhere by default. */
+  readonly tracing?: Tracing;
   /** How often an instance looks for work; 10 by default, 0.5 at least. */
   readonly pollSeconds?: number;
   /** Pause before a failed run is tried again; 30 by default. */
@@ -37,7 +61,8 @@ const expireInSeconds = 900;
 const defaultGraceMs = 10_000;
 
 export async function startJobs(options: JobsOptions): Promise<Jobs> {
-  const { database, definitions, log, pollSeconds = 10, retryDelaySeconds = 30 } = options;
+  const { database, definitions, log, tracing = noTracing } = options;
+  const { pollSeconds = 10, retryDelaySeconds = 30 } = options;
   const boss = new PgBoss({
     db: {
       executeSql: async (text, values) => ({
@@ -66,24 +91,79 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     // One that an earlier version made keeps its settings otherwise.
     await boss.updateQueue(name, settings);
     await boss.schedule(name, cron, null, { tz: "UTC" });
+    const template = jobTemplate(name);
     await boss.work(name, { pollingIntervalSeconds: pollSeconds }, async ([job]) => {
       if (job === undefined) return;
-      const started = performance.now();
-      const durationMs = (): number => Math.round(performance.now() - started);
-      try {
-        const result = await run(job.signal);
-        log.info({ job: name, durationMs: durationMs(), ...result }, "job done");
-      } catch (error) {
-        log.error({ job: name, durationMs: durationMs(), err: error }, "job failed");
-        throw error;
-      }
+      const origin = readJobData(job.data);
+      const span = beginRun(tracing, template, job, origin);
+      await runInContext(contextOf(origin, span), () => perform(job, run, span));
     });
+  }
+
+  async function perform(
+    job: Job<unknown>,
+    run: JobDefinition["run"],
+    span: Span | undefined,
+  ): Promise<void> {
+    const { name } = job;
+    const started = performance.now();
+    const durationMs = (): number => Math.round(performance.now() - started);
+    try {
+      const result = await run(job.signal);
+      log.info({ job: name, durationMs: durationMs(), ...result }, "job done");
+    } catch (error) {
+      span?.keep("error");
+      span?.fail(errorTypeOf(error));
+      log.error({ job: name, durationMs: durationMs(), err: error }, "job failed");
+      throw error;
+    } finally {
+      span?.end();
+    }
   }
 
   return {
     trigger: async (name) => {
-      await boss.send(name);
+      const context = currentContext();
+      await boss.send(name, context === undefined ? null : jobData(context));
     },
     stop: (graceMs = defaultGraceMs) => boss.stop({ graceful: true, timeout: graceMs }),
   };
+}
+
+function jobTemplate(name: string): SpanTemplate {
+  return {
+    name: `job ${name}`,
+    kind: SpanKind.CONSUMER,
+    attributes: {
+      [ATTR_MESSAGING_SYSTEM_NAME]: "pg-boss",
+      [ATTR_MESSAGING_OPERATION_NAME]: "process",
+      [ATTR_MESSAGING_OPERATION_TYPE]: MESSAGING_OPERATION_TYPE_VALUE_PROCESS,
+      [ATTR_MESSAGING_DESTINATION_NAME]: name,
+    },
+  };
+}
+
+function beginRun(
+  tracing: Tracing,
+  template: SpanTemplate,
+  { id, retryCount }: Job<unknown>,
+  origin: JobOrigin | undefined,
+): Span | undefined {
+  const asked = origin?.trace;
+  const span = tracing.beginTrace(template, asked === undefined ? [] : [linkTo(asked)]);
+  // Who looks at the request's trace looks for what came of it.
+  if (asked?.isSampled) span?.keep("sampled");
+  return span?.setAttribute(ATTR_MESSAGING_MESSAGE_ID, id).setAttribute("ectus.job.retry_count", retryCount);
+}
+
+function linkTo({ traceId, parentId, isSampled }: Traceparent): Link {
+  const traceFlags = isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE;
+  return { context: { traceId, spanId: parentId, traceFlags, isRemote: true } };
+}
+
+/** Of the request that asked for the run; one that is due by its schedule has an id of its own, that of its trace. */
+function contextOf(origin: JobOrigin | undefined, span: Span | undefined): RequestContext {
+  const id = `job_${span?.traceId ?? newUuid().replaceAll("-", "")}`;
+  const { correlationId, requestId } = origin ?? { correlationId: id, requestId: id };
+  return { correlationId, requestId, span };
 }

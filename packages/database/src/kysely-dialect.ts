@@ -13,7 +13,7 @@ import type { Session } from "./session.ts";
 export function sessionDialect(acquire: () => Promise<Session>): Dialect {
   const driver: Driver = {
     init: async () => {},
-    acquireConnection: acquire,
+    acquireConnection: () => acquire(),
     beginTransaction: (connection, settings) => (connection as Session).begin(settings),
     commitTransaction: (connection) => (connection as Session).commit(),
     rollbackTransaction: (connection) => (connection as Session).rollback(),

@@ -1,5 +1,5 @@
-// What is measured of the database. Statements are measured where all of them pass, in session.ts; the pool is read
-// when a scrape asks.
+// What is measured of the database, and recorded in traces. Statements are measured where all of them pass, in
+// session.ts; the pool is read when a scrape asks.
 import type { Logger } from "@ectus/core";
 import {
   type CounterHandle,
@@ -7,8 +7,21 @@ import {
   currentExemplar,
   type HistogramHandle,
   type Instruments,
+  type Span,
+  type SpanTemplate,
+  startSpan,
 } from "@ectus/monitoring";
-import type { ConnectionErrorReason, StatementErrorReason } from "./error-reasons.ts";
+import type { Attributes } from "@opentelemetry/api";
+import {
+  exemplarOf,
+  recordStatement,
+  recordWait,
+  type StatementParents,
+  statementTemplate,
+  transactionTemplate,
+  waitTemplate,
+} from "./database-spans.ts";
+import type { ConnectionErrorReason, StatementFailure } from "./error-reasons.ts";
 import { slowStatementLog } from "./slow-statements.ts";
 import type { StatementKind } from "./statement-kind.ts";
 
@@ -22,20 +35,36 @@ export interface PoolCounters {
 
 export type TransactionOutcome = "committed" | "rolled_back" | "failed";
 
+/** A transaction that has begun. */
+export interface RunningTransaction {
+  readonly startedMs: number;
+  /** What its statements are recorded under. */
+  readonly span: Span | undefined;
+}
+
 /** Times are those of `performance.now()` at the start. */
 export interface DatabaseMetrics {
-  statementEnded(kind: StatementKind, startedMs: number, text: string): void;
-  statementFailed(kind: StatementKind, startedMs: number, text: string, reason: StatementErrorReason): void;
-  transactionEnded(outcome: TransactionOutcome, startedMs: number): void;
+  /** A statement has its whole answer, or has failed. */
+  statementEnded(
+    kind: StatementKind,
+    startedMs: number,
+    text: string,
+    parents: StatementParents,
+    failure?: StatementFailure,
+  ): void;
+  transactionBegun(): RunningTransaction;
+  transactionEnded(outcome: TransactionOutcome, transaction: RunningTransaction): void;
   connectionFailed(reason: ConnectionErrorReason): void;
-  /** Somebody had waited for a connection, with or without success. */
-  waited(startedMs: number): void;
+  /** Somebody had waited for a connection, in vain if there is a failure. */
+  waited(startedMs: number, parents: StatementParents, failure?: ConnectionErrorReason): void;
   /** Shows a pool until what it returns is called. */
   showPool(pool: PoolCounters): () => void;
 }
 
 export interface DatabaseMetricsOptions {
   readonly instruments: Instruments;
+  /** What the spans say of the database. */
+  readonly attributes: Attributes;
   readonly slowQueryMs: number;
   readonly log: Logger;
 }
@@ -43,12 +72,17 @@ export interface DatabaseMetricsOptions {
 interface Handles {
   readonly duration: HistogramHandle;
   readonly slow: CounterHandle;
+  readonly template: SpanTemplate;
 }
 
 // More kinds than the program has: past it, handles are looked up each time.
 const mostKept = 300;
 
-export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetricsOptions): DatabaseMetrics {
+// A connection that is free is had in less; a span for that would say nothing.
+const noticeableWaitMs = 1;
+
+export function databaseMetrics(options: DatabaseMetricsOptions): DatabaseMetrics {
+  const { instruments, attributes, slowQueryMs, log } = options;
   const durations = instruments.histogram("db_query_duration_seconds");
   const slowQueries = instruments.counter("db_slow_queries_total");
   const errors = instruments.counter("db_query_errors_total");
@@ -64,6 +98,8 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
   for (const reason of catalogue.db_connection_errors_total.labels.reason.values)
     connectionErrors.labels({ reason });
   const logSlow = slowStatementLog({ log });
+  const transaction = transactionTemplate(attributes);
+  const wait = waitTemplate(attributes);
   const kept = new Map<string, Map<string, Handles>>();
   let keptCount = 0;
 
@@ -71,9 +107,14 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
     return kept.get(kind.operation)?.get(kind.table) ?? makeHandles(kind);
   }
 
-  function makeHandles({ operation, table }: StatementKind): Handles {
+  function makeHandles(kind: StatementKind): Handles {
+    const { operation, table } = kind;
     const labels = { operation, table };
-    const handles = { duration: durations.labels(labels), slow: slowQueries.labels(labels) };
+    const handles = {
+      duration: durations.labels(labels),
+      slow: slowQueries.labels(labels),
+      template: statementTemplate(kind, attributes),
+    };
     if (keptCount < mostKept) {
       keptCount += 1;
       const byTable = kept.get(operation) ?? new Map<string, Handles>();
@@ -82,26 +123,43 @@ export function databaseMetrics({ instruments, slowQueryMs, log }: DatabaseMetri
     return handles;
   }
 
-  function statementEnded(kind: StatementKind, startedMs: number, text: string): void {
-    const durationMs = performance.now() - startedMs;
-    const handles = handlesOf(kind);
-    handles.duration.observe(durationMs / 1_000, currentExemplar());
-    if (durationMs > slowQueryMs) {
-      handles.slow.inc(1, currentExemplar());
-      logSlow(kind, durationMs, text);
-    }
-  }
-
   return {
-    statementEnded,
-    statementFailed(kind, startedMs, text, reason) {
-      errors.labels({ operation: kind.operation, reason }).inc(1, currentExemplar());
-      statementEnded(kind, startedMs, text);
+    statementEnded(kind, startedMs, text, parents, failure) {
+      const endedMs = performance.now();
+      const durationMs = endedMs - startedMs;
+      const isSlow = durationMs > slowQueryMs;
+      const handles = handlesOf(kind);
+      // First, because it decides whether the trace is kept, and only then an exemplar leads to it.
+      if (parents !== undefined)
+        recordStatement(parents, handles.template, startedMs, endedMs, isSlow, failure);
+      const exemplar = parents === undefined ? currentExemplar() : exemplarOf(parents);
+      if (failure !== undefined)
+        errors.labels({ operation: kind.operation, reason: failure.reason }).inc(1, exemplar);
+      handles.duration.observe(durationMs / 1_000, exemplar);
+      if (isSlow) {
+        handles.slow.inc(1, exemplar);
+        logSlow(kind, durationMs, text);
+      }
     },
-    transactionEnded: (outcome, startedMs) =>
-      outcomes[outcome].observe(secondsSince(startedMs), currentExemplar()),
+    transactionBegun() {
+      const startedMs = performance.now();
+      return { startedMs, span: startSpan(transaction, startedMs) };
+    },
+    transactionEnded(outcome, { startedMs, span }) {
+      outcomes[outcome].observe(secondsSince(startedMs), currentExemplar());
+      if (span === undefined) return;
+      span.setAttribute("ectus.transaction.outcome", outcome);
+      if (outcome === "failed") span.fail(outcome);
+      span.end();
+    },
     connectionFailed: (reason) => connectionErrors.labels({ reason }).inc(),
-    waited: (startedMs) => waits.observe(secondsSince(startedMs)),
+    waited(startedMs, parents, failure) {
+      const endedMs = performance.now();
+      waits.observe((endedMs - startedMs) / 1_000);
+      if (parents === undefined) return;
+      if (failure === undefined && endedMs - startedMs < noticeableWaitMs) return;
+      recordWait(parents, wait, startedMs, endedMs, failure);
+    },
     showPool: (pool) => (instruments.enabled ? showPool(instruments, pool) : () => {}),
   };
 }

@@ -3,6 +3,7 @@
 // be used again.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { addAbortSignal, finished, type Readable } from "node:stream";
+import { currentSpan, type Span } from "@ectus/monitoring";
 import type {
   AbortableOperationOptions,
   CompiledQuery,
@@ -13,8 +14,14 @@ import type {
 import pg from "pg";
 import { type CopyToStreamQuery, to as copyTo } from "pg-copy-streams";
 import { isConnectionError, toDatabaseError } from "./database-errors.ts";
-import { lostConnectionReason, type StatementErrorReason, statementErrorReason } from "./error-reasons.ts";
-import type { DatabaseMetrics, TransactionOutcome } from "./metrics.ts";
+import type { StatementParents } from "./database-spans.ts";
+import {
+  lostConnectionReason,
+  type StatementErrorReason,
+  type StatementFailure,
+  statementFailure,
+} from "./error-reasons.ts";
+import type { DatabaseMetrics, RunningTransaction, TransactionOutcome } from "./metrics.ts";
 import { noAnswer, openCursor } from "./row-cursor.ts";
 import {
   beginKind,
@@ -35,6 +42,8 @@ export interface SessionOptions {
   /** Ends what the server does for the connection, which is not used any more then, in the background. */
   readonly cancel: (client: pg.PoolClient) => void;
   readonly onLost: (client: pg.PoolClient, error: unknown) => void;
+  /** Gives the connection back, to be closed or to be used again. */
+  readonly release: (client: pg.PoolClient, isBroken: boolean) => void;
 }
 
 export interface Statement {
@@ -43,6 +52,11 @@ export interface Statement {
   /** With a name it is prepared once a connection. */
   readonly name?: string;
   readonly timeoutMs?: number;
+  /**
+   * If it does the work of several requests, or of others than that in progress: the span of each, under which it is
+   * recorded.
+   */
+  readonly sharedBy?: readonly (Span | undefined)[];
 }
 
 /** A `copy … to stdout`. It takes no parameters. */
@@ -76,7 +90,7 @@ export class Session implements DatabaseConnection {
   #isDoubtful = false;
   #reading: Reading | undefined;
   /** Undefined outside of a transaction, or once its outcome is known. */
-  #begunMs: number | undefined;
+  #transaction: RunningTransaction | undefined;
 
   constructor(client: pg.PoolClient, options: SessionOptions) {
     this.#client = client;
@@ -85,7 +99,7 @@ export class Session implements DatabaseConnection {
 
   async run(kind: StatementKind, statement: Statement): Promise<pg.QueryResult> {
     this.#refuseIfBusy();
-    const { text, values, name, timeoutMs } = statement;
+    const { text, values, name, timeoutMs, sharedBy } = statement;
     const { metrics, statementTimeoutMs, silenceMs } = this.#options;
     // pg's own timeout for all queries would also end cursors and COPY.
     const query: pg.QueryConfig & { readonly query_timeout: number } = {
@@ -99,10 +113,11 @@ export class Session implements DatabaseConnection {
     try {
       result = await this.#client.query(query);
     } catch (error) {
-      metrics?.statementFailed(kind, startedMs, text, this.#judge(error, startedMs));
+      const failure = this.#judge(error, startedMs);
+      metrics?.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent(), failure);
       throw toDatabaseError(error);
     }
-    metrics?.statementEnded(kind, startedMs, text);
+    metrics?.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent());
     return result;
   }
 
@@ -133,7 +148,7 @@ export class Session implements DatabaseConnection {
       abandon: () => {
         this.#fault ??= notRead();
         if (isWaiting) this.#options.cancel(this.#client);
-        end(signal?.aborted ? "canceled" : "abandoned");
+        end({ reason: signal?.aborted ? "canceled" : "abandoned" });
       },
     });
     const abort = (): void => this.#reading?.abandon();
@@ -151,14 +166,14 @@ export class Session implements DatabaseConnection {
       isOver = true;
       end();
     } catch (error) {
-      const reason = this.#judge(error, startedMs);
+      const failure = this.#judge(error, startedMs);
       isOver = this.#fault !== undefined || error instanceof pg.DatabaseError;
-      end(reason);
+      end(failure);
       // Kysely has told it already.
       if (!signal?.aborted) throw toDatabaseError(error);
     } finally {
       signal?.removeEventListener("abort", abort);
-      end("abandoned");
+      end({ reason: "abandoned" });
       // Its reader has left, or could not read a value.
       if (!isOver && this.#fault === undefined)
         await cursor.close().catch((error) => void this.#judge(error, startedMs));
@@ -180,7 +195,7 @@ export class Session implements DatabaseConnection {
     const copy: CopyToStreamQuery = copyTo(text);
     const startedMs = performance.now();
     const leave = (reason: StatementErrorReason, fault = notRead()): void => {
-      if (!end(reason)) return;
+      if (!end({ reason })) return;
       this.#fault ??= fault;
       this.#options.cancel(this.#client);
     };
@@ -222,7 +237,7 @@ export class Session implements DatabaseConnection {
   }
 
   async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {
-    if (this.#options.metrics !== undefined) this.#begunMs = performance.now();
+    this.#transaction = this.#options.metrics?.transactionBegun();
     const isolation = isolationLevel === undefined ? "" : ` isolation level ${isolationLevel}`;
     const access = accessMode === undefined ? "" : ` ${accessMode}`;
     try {
@@ -268,14 +283,19 @@ export class Session implements DatabaseConnection {
   release(): void {
     this.#reading?.abandon();
     // A transaction that is still open would be the next one's, with its tenants in scope.
-    this.#client.release(
-      this.#isDoubtful || this.#fault !== undefined || this.#client.getTransactionStatus() !== "I",
-    );
+    const isBroken =
+      this.#isDoubtful || this.#fault !== undefined || this.#client.getTransactionStatus() !== "I";
+    this.#options.release(this.#client, isBroken);
   }
 
   #endTransaction(outcome: TransactionOutcome): void {
-    if (this.#begunMs !== undefined) this.#options.metrics?.transactionEnded(outcome, this.#begunMs);
-    this.#begunMs = undefined;
+    if (this.#transaction !== undefined) this.#options.metrics?.transactionEnded(outcome, this.#transaction);
+    this.#transaction = undefined;
+  }
+
+  /** What a statement of it is recorded under. */
+  #parent(): StatementParents {
+    return this.#transaction?.span ?? currentSpan();
   }
 
   // The statement would wait for a reader that may be waiting for it.
@@ -289,26 +309,23 @@ export class Session implements DatabaseConnection {
     kind: StatementKind,
     text: string,
     reading: Reading,
-  ): (reason?: StatementErrorReason) => boolean {
+  ): (failure?: StatementFailure) => boolean {
     this.#reading = reading;
     const { metrics } = this.#options;
     const startedMs = metrics === undefined ? 0 : performance.now();
-    // Events of the connection come in the context of the request that it was made for.
-    return AsyncLocalStorage.bind((reason?: StatementErrorReason) => {
+    // It may be read to its end by others.
+    const parent = this.#parent();
+    // Events of the connection come in the context in which it was made.
+    return AsyncLocalStorage.bind((failure?: StatementFailure) => {
       if (this.#reading !== reading) return false;
       this.#reading = undefined;
-      if (reason === undefined) metrics?.statementEnded(kind, startedMs, text);
-      else metrics?.statementFailed(kind, startedMs, text, reason);
+      metrics?.statementEnded(kind, startedMs, text, parent, failure);
       return true;
     });
   }
 
   /** Why a statement failed, and what that means for the connection. */
-  #judge(
-    error: unknown,
-    startedMs: number,
-    timeoutMs = this.#options.statementTimeoutMs,
-  ): StatementErrorReason {
+  #judge(error: unknown, startedMs: number, timeoutMs = this.#options.statementTimeoutMs): StatementFailure {
     if (isConnectionError(error)) {
       // Else it ended because the session has given it up.
       if (this.#fault === undefined) {
@@ -320,7 +337,7 @@ export class Session implements DatabaseConnection {
     } else if (!(error instanceof pg.DatabaseError)) {
       this.doubt();
     }
-    return statementErrorReason(error, performance.now() - startedMs >= timeoutMs);
+    return statementFailure(error, performance.now() - startedMs >= timeoutMs);
   }
 }
 

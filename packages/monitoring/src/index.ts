@@ -15,13 +15,18 @@ export {
   type Instruments,
   noInstruments,
 } from "./instruments.ts";
+export { countLogLines } from "./log-lines.ts";
 export { type Exporter, type ExporterOptions, startExporter } from "./prometheus-exporter.ts";
 export { startRuntimeMetrics } from "./runtime-metrics.ts";
 export { countDroppedSeries } from "./series-dropped.ts";
+export { runBatch } from "./tracing/batch.ts";
 export { currentExemplar, currentSpan, startSpan } from "./tracing/current-span.ts";
+export { errorTypeOf } from "./tracing/error-type.ts";
 export type { KeepReason } from "./tracing/keep-reason.ts";
+export { registerOpenTelemetryApi } from "./tracing/opentelemetry-api.ts";
 export { createOtlpExporter } from "./tracing/otlp-exporter.ts";
 export { describeProcess } from "./tracing/resource.ts";
 export { Span } from "./tracing/span.ts";
+export type { SpanExporter } from "./tracing/span-exporter.ts";
 export type { SpanTemplate } from "./tracing/span-template.ts";
 export { type IncomingTrace, noTracing, startTracing, type Tracing, type TracingOptions } from "./tracing.ts";

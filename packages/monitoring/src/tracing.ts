@@ -1,14 +1,20 @@
 // Traces: the spans of a request are recorded by the parts that do its work, wait until it is over, and are exported if
 // it was chosen, failed or was slow.
 import { type ActiveSpan, type Logger, newUuid, parseTraceparent } from "@ectus/core";
-import type { Link } from "@opentelemetry/api";
+import type { Link, SpanContext, TimeInput } from "@opentelemetry/api";
 import type { Resource } from "@opentelemetry/resources";
-import type { SpanExporter } from "@opentelemetry/sdk-trace";
+import { ATTR_SERVICE_VERSION } from "@opentelemetry/semantic-conventions";
 import type { Instruments } from "./instruments.ts";
+import { startExportLoop } from "./tracing/export-loop.ts";
+import { schemaUrl } from "./tracing/resource.ts";
 import { createSampler } from "./tracing/sampling.ts";
 import { Span } from "./tracing/span.ts";
+import type { SpanExporter } from "./tracing/span-exporter.ts";
 import type { SpanTemplate } from "./tracing/span-template.ts";
-import { type SpanSink, TraceBuffer } from "./tracing/trace-buffer.ts";
+import { type SpanSink, TraceBuffer, type TraceStart } from "./tracing/trace-buffer.ts";
+import { traceMetrics } from "./tracing/trace-metrics.ts";
+import { parseTracestate } from "./tracing/tracestate.ts";
+import { WaitingSpans } from "./tracing/waiting-spans.ts";
 
 export interface IncomingTrace {
   /** 32 hex digits, the last 14 of them random. The id of the trace, if no caller has begun one; decides by chance. */
@@ -20,6 +26,13 @@ export interface IncomingTrace {
   readonly isTrusted: () => boolean;
 }
 
+export interface TraceBegin {
+  /** Now by default. */
+  readonly startTime?: TimeInput | undefined;
+  /** A span of another process that the root is a child of. Its decision is not believed. */
+  readonly parent?: Pick<SpanContext, "traceId" | "spanId"> | undefined;
+}
+
 export interface Tracing {
   readonly enabled: boolean;
   /**
@@ -28,7 +41,7 @@ export interface Tracing {
    */
   beginRequest(template: SpanTemplate, incoming: IncomingTrace): ActiveSpan | undefined;
   /** Begins a trace of its own, for work that no request waits for; undefined when tracing is off. */
-  beginTrace(template: SpanTemplate, links?: readonly Link[]): Span | undefined;
+  beginTrace(template: SpanTemplate, links?: readonly Link[], begin?: TraceBegin): Span | undefined;
   /** Resolves when what is kept so far was exported, or could not be. */
   flush(): Promise<void>;
   /** Exports what is kept, for as long as a stop may take, and ends. */
@@ -45,12 +58,30 @@ export interface TracingOptions {
   readonly log: Logger;
 }
 
-export function startTracing(options: TracingOptions): Tracing {
-  const isChosen = createSampler(options.sampleRatio);
-  const sink: SpanSink = { admit: () => true, release() {}, export() {}, lost() {} };
+/** Names what records the spans. */
+const scopeName = "ectus";
 
-  function begin(template: SpanTemplate, trace: TraceBuffer): Span {
-    const root = new Span(trace, undefined, template, performance.now());
+export function startTracing(options: TracingOptions): Tracing {
+  const { resource, instruments } = options;
+  const isChosen = createSampler(options.sampleRatio);
+  const metrics = traceMetrics(instruments);
+  const version = resource.attributes[ATTR_SERVICE_VERSION];
+  const loop = startExportLoop({
+    exporter: options.exporter,
+    resource,
+    scope: { name: scopeName, ...(typeof version === "string" ? { version } : {}), schemaUrl },
+    metrics,
+    log: options.log,
+  });
+  const waiting = new WaitingSpans();
+  const sink: SpanSink = { waiting, export: loop.add, lost: metrics.lost, decided: metrics.decided };
+  const hide = metrics.showWaiting(() => ({ recording: waiting.count, export: loop.waiting }));
+
+  function begin(template: SpanTemplate, start: TraceStart, startTime?: TimeInput): Span {
+    const nowMs = performance.now();
+    const trace = new TraceBuffer(sink, start, nowMs);
+    const startMs = startTime === undefined ? nowMs : trace.toPerformanceMs(startTime);
+    const root = new Span(trace, undefined, template, startMs, undefined);
     trace.add(root);
     return root;
   }
@@ -60,32 +91,30 @@ export function startTracing(options: TracingOptions): Tracing {
     beginRequest(template, { id, traceparent, tracestate, isTrusted }) {
       const caller = traceparent === undefined ? undefined : parseTraceparent(traceparent);
       const trusted = caller !== undefined && isTrusted();
-      return begin(
-        template,
-        new TraceBuffer(sink, {
-          traceId: caller?.traceId ?? id,
-          remoteParentId: caller?.parentId,
-          // It may hold anything, and goes on to upstreams.
-          tracestate: trusted && typeof tracestate === "string" ? tracestate : undefined,
-          isSampled: trusted ? caller.isSampled : isChosen(id),
-        }),
-      );
+      const start = {
+        traceId: caller?.traceId ?? id,
+        remoteParentId: caller?.parentId,
+        // It may hold anything, and goes on to upstreams.
+        tracestate: trusted ? parseTracestate(tracestate) : undefined,
+        isSampled: trusted ? caller.isSampled : isChosen(id),
+      };
+      return begin(template, start);
     },
-    beginTrace(template, links = []) {
+    beginTrace(template, links = [], { startTime, parent } = {}) {
       const id = newUuid().replaceAll("-", "");
-      const root = begin(
-        template,
-        new TraceBuffer(sink, {
-          traceId: id,
-          remoteParentId: undefined,
-          tracestate: undefined,
-          isSampled: isChosen(id),
-        }),
-      );
-      return links.length === 0 ? root : root.addLinks([...links]);
+      const start = {
+        traceId: parent?.traceId ?? id,
+        remoteParentId: parent?.spanId,
+        tracestate: undefined,
+        isSampled: isChosen(id),
+      };
+      return begin(template, start, startTime).addLinks(links);
     },
-    flush: async () => {},
-    close: async () => {},
+    flush: loop.flush,
+    async close() {
+      await loop.close();
+      hide();
+    },
   };
 }
 
@@ -101,7 +130,7 @@ export const noTracing: Tracing = {
       spanId: parentId,
       isKept: false,
       traceparent: `00-${traceId}-${parentId}-${isSampled ? "01" : "00"}`,
-      tracestate: typeof tracestate === "string" && isTrusted() ? tracestate : undefined,
+      tracestate: isTrusted() ? parseTracestate(tracestate) : undefined,
     };
   },
   beginTrace: () => undefined,

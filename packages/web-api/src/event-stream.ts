@@ -1,6 +1,7 @@
 // Server-sent events to one client, at the speed at which it reads them.
 import type { ServerResponse } from "node:http";
 import type { ErrorBody } from "@ectus/core";
+import { noteAnswering } from "./middleware/request-outcome.ts";
 
 export interface EventStream {
   /** Sends one event; resolves when the client may be sent another. Rejects with the reason of the signal. */
@@ -32,6 +33,7 @@ export function openEventStream(
     "x-accel-buffering": "no",
   });
 
+  let isBegun = false;
   let waitedMs = 0;
   const drained = (): Promise<void> =>
     new Promise((resolve, reject) => {
@@ -60,6 +62,8 @@ export function openEventStream(
   return {
     send(data) {
       if (signal.aborted) throw signal.reason;
+      if (!isBegun) noteAnswering(response);
+      isBegun = true;
       return response.write(`data: ${data}\n\n`) ? undefined : drained();
     },
     end,

@@ -3,6 +3,7 @@
 import { hash } from "node:crypto";
 import { apiKeyDigest, type Logger } from "@ectus/core";
 import { type ApiKeyRecord, type Database, findApiKey, replaceApiKeyDigest } from "@ectus/database";
+import { createWait } from "./shared-work.ts";
 
 export interface KeyCache {
   /** The key's record, or undefined if there is no such key. It may be revoked or expired: see its fields. */
@@ -31,6 +32,8 @@ const mostSilenceMs = 700;
 const mostAgeMs = 60_000;
 // How old a look-up in progress may be for another request to share its answer.
 const shareMs = 200;
+
+const waitForLookUp = createWait("find_api_key");
 
 interface Entry<Found> {
   readonly record: Found;
@@ -111,7 +114,7 @@ export function createKeyCache(options: KeyCacheOptions): KeyCache {
   function shared(key: string, id: string, now: number): Promise<ApiKeyRecord | undefined> {
     const running = lookUps.get(id);
     if (running !== undefined && running.changes === changes && now - running.startedAt < shareMs)
-      return running.answer;
+      return waitForLookUp(running.answer);
     const answer = lookUp(key, id).finally(() => {
       if (lookUps.get(id)?.answer === answer) lookUps.delete(id);
     });

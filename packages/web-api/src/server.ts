@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import type { Engine } from "@ectus/ai-engine";
 import type { Logger, Logging, LogSample } from "@ectus/core";
 import type { Database } from "@ectus/database";
-import { type Instruments, noInstruments, type Tracing } from "@ectus/monitoring";
+import { type Instruments, noInstruments, noTracing, type Tracing } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import multipart from "@fastify/multipart";
 import swagger from "@fastify/swagger";
@@ -17,7 +17,6 @@ import { defaultStallMs } from "./event-stream.ts";
 import { createKeyCache, type KeyCache } from "./key-cache.ts";
 import { createRateLimits } from "./limits/rate-limits.ts";
 import { createTokenBudgets } from "./limits/token-budgets.ts";
-import { addAccessLog } from "./middleware/access-log.ts";
 import { addAuthentication } from "./middleware/authentication.ts";
 import { addErrorHandler, sendError, toEctusError } from "./middleware/error-handler.ts";
 import { addGatewayOverhead } from "./middleware/gateway-overhead.ts";
@@ -26,8 +25,8 @@ import {
   createMalformedRequestHandler,
   type MalformedRequestHandler,
 } from "./middleware/malformed-requests.ts";
-import { addHttpMetrics, type HttpMetrics } from "./middleware/metrics.ts";
-import { addRequestContext, newRequestId } from "./middleware/request-context.ts";
+import type { Refusals } from "./middleware/metrics.ts";
+import { addObservability } from "./middleware/observability.ts";
 import { addShutdown, type Shutdown, shuttingDown } from "./middleware/shutdown.ts";
 import { addUnreadAnswers } from "./middleware/unread-answers.ts";
 import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts";
@@ -35,6 +34,7 @@ import { addChatCompletions } from "./routes/chat-completions.ts";
 import { addEmbeddings } from "./routes/embeddings.ts";
 import { addFiles, defaultMaxFileBytes } from "./routes/files.ts";
 import { addHealth } from "./routes/health.ts";
+import { addLogLevels } from "./routes/log-levels.ts";
 import { addModels } from "./routes/models.ts";
 import { addStoredCompletions } from "./routes/stored-completions.ts";
 import { addTenants } from "./routes/tenants.ts";
@@ -84,6 +84,8 @@ export interface Server {
   close(graceMs?: number): Promise<void>;
 }
 
+const defaultSlowRequestMs = 1_000;
+const defaultSlowInferenceMs = 10_000;
 const defaultGraceMs = 30_000;
 // Requests that are cut still settle and tell their clients.
 const cutGraceMs = 5_000;
@@ -130,7 +132,7 @@ interface Parts {
   readonly table: RouteTable;
   readonly signals: ClientSignals;
   readonly shutdown: Shutdown;
-  readonly metrics: HttpMetrics;
+  readonly metrics: Refusals;
 }
 
 function handle(app: App, { table, signals, shutdown }: Parts, closeAccounts: () => Promise<void>): Server {
@@ -164,16 +166,24 @@ async function addParts(
 ): Promise<Parts> {
   const { database, storage, engine, apiKeySecrets } = options;
   const { maxFileBytes = defaultMaxFileBytes, stallMs = defaultStallMs } = options;
-  const { instruments = noInstruments } = options;
+  const { logging, instruments = noInstruments, tracing = noTracing, traceTrustedPeers = [] } = options;
+  const { slowRequestMs = defaultSlowRequestMs, slowInferenceMs = defaultSlowInferenceMs } = options;
+  const { logSample = new Map() } = options;
   const signals = createClientSignals();
   // Answers are made by this program; their schemas are documentation, and what a provider adds must not be cut off.
   app.setSerializerCompiler(() => (answer) => JSON.stringify(answer));
   app.setValidatorCompiler(createValidatorCompiler());
   const table = recordRoutes(app);
-  const metrics = addHttpMetrics(app, instruments);
+  const metrics = addObservability(app, {
+    logging,
+    instruments,
+    tracing,
+    traceTrustedPeers,
+    slowRequestMs,
+    slowInferenceMs,
+    logSample,
+  });
   addGatewayOverhead(app, instruments);
-  addRequestContext(app);
-  addAccessLog(app, log);
   const shutdown = addShutdown(app);
   addErrorHandler(app, table, log);
   addAuthentication(app, keys);
@@ -196,6 +206,7 @@ async function addParts(
     addEmbeddings(routes, { engine, accounting, signals });
     addFiles(routes, { database, storage, signals, maxFileBytes, log });
     addTenants(routes, { database, apiKeySecret: apiKeySecrets[0] });
+    addLogLevels(routes, { database, logging: options.logging });
   });
   return { table, signals, shutdown, metrics };
 }
@@ -207,7 +218,6 @@ function refuseWhileStopping({ stopping }: Shutdown): void {
 function createApp({ trustedProxies }: ServerOptions, malformed: MalformedRequestHandler, log: Logger): App {
   return fastify({
     logger: false,
-    genReqId: newRequestId,
     requestIdHeader: false,
     trustProxy: trustedProxies.length > 0 ? [...trustedProxies] : false,
     bodyLimit: mostJsonBytes,

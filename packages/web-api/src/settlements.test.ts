@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { currentContext } from "@ectus/core";
 import {
   createLoginRoles,
   type Database,
@@ -10,6 +11,8 @@ import {
   stopPostgresAtOnce,
 } from "@ectus/database";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { drawTree, inTrace } from "../../../tests/monitoring/in-trace.ts";
+import { recordTraces } from "../../../tests/monitoring/recorded-traces.ts";
 import { findBookFaults, newUsage, readBudgets } from "../../../tests/postgres/account-books.ts";
 import { type Connection, connectTo } from "../../../tests/postgres/connect.ts";
 import { newTenant, type TestTenant } from "../../../tests/postgres/new-tenant.ts";
@@ -28,7 +31,7 @@ let tenant: TestTenant;
 
 beforeAll(async () => {
   testDatabase = await createTestDatabase();
-  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log });
+  database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log, slowQueryMs: 1_000 });
   owner = await connectTo(testDatabase.ownerUrl);
   tenant = await newTenant(database);
 });
@@ -240,6 +243,49 @@ test("close waits for all that is pending, and takes no more", async () => {
   await closing;
   expect(await findUsage(all.map(({ id }) => id))).toHaveLength(700);
   await Promise.all(all.map(({ settled }) => settled));
+});
+
+test("what requests settle together is in the trace of each, and done in the context of none", async () => {
+  const contexts: unknown[] = [];
+  const first = Promise.withResolvers<void>();
+  const { sizes, database: watched } = watch((batch) => {
+    contexts.push(currentContext());
+    return batch === 1 ? first.promise : Promise.resolve();
+  });
+  const settlements = start({ database: watched });
+  const traces = recordTraces();
+  const settled = ["a", "b", "c", "d"].map((id) => inTrace(traces, () => settle(settlements).settled, id));
+  await until(() => sizes.length === 1);
+  first.resolve();
+  await Promise.all(settled);
+  await settlements.close();
+  expect(sizes).toEqual([1, 3]);
+  expect(contexts).toEqual([undefined, undefined]);
+  const spans = (await traces.spans()).filter(({ name }) => name !== "pool.wait");
+  expect(drawTree(spans)).toEqual(Array(4).fill(["request", "  settle usage"]).flat());
+  const statements = spans.filter(({ name }) => name === "settle usage");
+  const batchSizes = statements.map(({ attributes }) => attributes["db.operation.batch.size"]);
+  expect(batchSizes).toEqual([undefined, 3, 3, 3]);
+});
+
+test("a settlement that fails has its request's trace kept, and that request's ids on its line", async () => {
+  const settlements = start();
+  const traces = recordTraces(0);
+  const good = inTrace(traces, () => settle(settlements).settled, "good");
+  await good;
+  const bad = newUsage(tenant, { duration_ms: 1e12 });
+  settlements.begin();
+  const failed = inTrace(traces, () => settlements.settle({ usage: bad }), "bad");
+  await expect(failed).rejects.toMatchObject({ code: "22003" });
+  await settlements.close();
+  const spans = await traces.spans();
+  expect(drawTree(spans.filter(({ name }) => name !== "pool.wait"))).toEqual(["request", "  settle usage"]);
+  expect(spans.find(({ name }) => name === "settle usage")?.attributes).toMatchObject({
+    "error.type": "invalid_data",
+    "db.response.status_code": "22003",
+  });
+  const line = lines.find(({ usage }) => (usage as { id?: string } | undefined)?.id === bad.id);
+  expect(line).toMatchObject({ correlationId: "bad", traceId: spans[0]?.spanContext().traceId });
 });
 
 test("close with nothing pending is done at once", async () => {

@@ -1,8 +1,10 @@
 // Commits what finished requests leave behind. Requests that end at the same time share a transaction; a client sees
-// the end of its answer only after its commit.
+// the end of its answer only after its commit. The transaction is in no request's context, and in the trace of each.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { EctusError, type Logger, newUuid } from "@ectus/core";
 import { type Database, isPassingError, type Settlement, settle } from "@ectus/database";
+import { currentSpan } from "@ectus/monitoring";
 
 export interface Settlements {
   /** This instance, as the leases in the database name it. */
@@ -12,7 +14,7 @@ export interface Settlements {
   /** Ends a request that leaves nothing behind. */
   drop(): void;
   /** Resolves when the settlement is committed. Rejects when it cannot be; the row is then in the log. */
-  settle(settlement: Omit<Settlement, "touchKey">): Promise<void>;
+  settle(settlement: Omit<Settlement, "touchKey" | "span">): Promise<void>;
   /** Resolves when all settlements are committed or have failed; takes no more. */
   close(): Promise<void>;
 }
@@ -48,6 +50,8 @@ const retryPauseMs = { first: 50, most: 1_000 };
 
 export function createSettlements(options: SettlementsOptions): Settlements {
   const { database, log, retryForMs = 30_000, mostPending = defaultMostPending } = options;
+  // A batch is started by whichever request comes last, or by the end of the batch before.
+  const outside = AsyncLocalStorage.snapshot();
   const instanceId = newUuid();
   let pending: Pending[] = [];
   let inProgress = 0;
@@ -70,7 +74,7 @@ export function createSettlements(options: SettlementsOptions): Settlements {
     if (pending.length >= Math.min(mostPerBatch, inProgress / 4)) {
       flush();
     } else {
-      lingering ??= setTimeout(flush, lingerMs);
+      lingering ??= outside(() => setTimeout(flush, lingerMs));
     }
   }
 
@@ -82,7 +86,7 @@ export function createSettlements(options: SettlementsOptions): Settlements {
     const batch = pending.slice(0, size);
     pending = pending.slice(size);
     batches++;
-    void commit(batch).finally(() => {
+    void outside(() => commit(batch)).finally(() => {
       batches--;
       if (pending.length > 0) schedule();
       else if (batches === 0) for (const done of idle) done();
@@ -99,10 +103,7 @@ export function createSettlements(options: SettlementsOptions): Settlements {
         for (const one of batch) await commit([one]);
         return;
       }
-      for (const { settlement, reject } of batch) {
-        log.error({ err: error, usage: settlement.usage }, "usage could not be recorded");
-        reject(error);
-      }
+      for (const { reject } of batch) reject(error);
     }
   }
 
@@ -141,15 +142,21 @@ export function createSettlements(options: SettlementsOptions): Settlements {
         throw new EctusError("database_unavailable", { retryAfterSeconds: 5 });
       }
       const touchKey = shouldTouch(settlement.usage.api_key_id);
-      await new Promise<void>((resolve, reject) => {
-        pending.push({
-          since: performance.now(),
-          settlement: { ...settlement, touchKey },
-          resolve,
-          reject,
+      const span = currentSpan();
+      try {
+        await new Promise<void>((resolve, reject) => {
+          pending.push({
+            since: performance.now(),
+            settlement: { ...settlement, touchKey, span },
+            resolve,
+            reject,
+          });
+          schedule();
         });
-        schedule();
-      });
+      } catch (error) {
+        log.error({ err: error, usage: settlement.usage }, "usage could not be recorded");
+        throw error;
+      }
     },
     async close() {
       closed = true;

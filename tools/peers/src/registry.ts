@@ -1,7 +1,9 @@
 // Every peer, by name. A new one is a file in peers/ and a line here.
 import type { Peer, PeerPaths } from "./peer.ts";
+import { jaeger } from "./peers/jaeger.ts";
 import { model } from "./peers/model.ts";
 import { openaiPython } from "./peers/openai-python.ts";
+import { otelCollector } from "./peers/otel-collector.ts";
 import { portkey } from "./peers/portkey.ts";
 import { postgresql15 } from "./peers/postgresql-15.ts";
 import { postgresqlClients } from "./peers/postgresql-clients.ts";
@@ -13,6 +15,8 @@ export const peers = {
   model,
   "openai-python": openaiPython,
   prometheus,
+  jaeger,
+  "otel-collector": otelCollector,
   portkey,
 } as const;
 

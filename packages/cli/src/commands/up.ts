@@ -1,6 +1,6 @@
 // `ectus up`: runs an instance until it is told to stop.
 import { join } from "node:path";
-import { type Config, createLogging, errorMessage, type Logging } from "@ectus/core";
+import { type Config, createLogging, errorMessage, type Logging, loadConfig } from "@ectus/core";
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import { credentialsFile } from "../credentials.ts";
@@ -31,6 +31,8 @@ export function addUp(program: Command, context: CommandContext): void {
       "after",
       `
 With --json, an object with "url", "metricsUrl" and "credentialsFile" is printed when the instance is ready; logs go to standard error.
+SIGHUP makes an instance that belongs to no terminal read LOG_LEVEL again, from the file that ECTUS_CONFIG names; on a
+terminal it stops the instance, as the terminal is being closed.
 
 Examples:
   ectus up
@@ -42,6 +44,15 @@ Examples:
 async function up(flags: UpFlags, context: CommandContext): Promise<void> {
   const configured = readInstanceConfig(context, flags);
   const logging = logsOf(configured, flags, context);
+  using watching = new DisposableStack();
+  watching.defer(context.onReload(() => readLevelsAgain(configured, logging)));
+  watching.defer(
+    context.onCrash((error) => {
+      logging.module("cli").fatal({ err: error }, "crashed: nobody caught what was thrown");
+      // What is on its way to the log is written at the exit.
+      context.exitNow(exitCodes.failed);
+    }),
+  );
   const stopAsked = Promise.withResolvers<void>();
   let starting = true;
   let givenUp = false;
@@ -114,8 +125,19 @@ function logsOf({ config }: InstanceConfig, { json }: UpFlags, context: CommandC
   return createLogging({
     levels: config.LOG_LEVEL,
     format: logFormat(config, context.terminal && json !== true),
-    ...(json === true ? { destination: { write: context.stderr } } : {}),
+    ...(json === true ? { destination: context.errorLog } : {}),
   });
+}
+
+/** The environment of a process does not change, but the file may have. */
+function readLevelsAgain({ environment }: InstanceConfig, logging: Logging): void {
+  try {
+    logging.configureLevels(loadConfig(environment, environment.ECTUS_CONFIG).LOG_LEVEL);
+  } catch (error) {
+    logging
+      .module("cli")
+      .error({ err: error }, "the configuration cannot be read again; nothing was changed");
+  }
 }
 
 function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty" {

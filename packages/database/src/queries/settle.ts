@@ -1,5 +1,6 @@
 // Writes finished requests in one transaction: usage, budget, stored completion, last use of the key. The function
 // behind is in migrations/0002_settlement.sql; sending a settlement again changes nothing.
+import type { Span } from "@ectus/monitoring";
 import { arrayElement, type CompositeField } from "../composite-literal.ts";
 import type { Database } from "../database.ts";
 
@@ -57,6 +58,8 @@ export interface Settlement {
   readonly completion?: { readonly row: CompletionRow; readonly messages: readonly MessageRow[] };
   /** Whether the key's last use should be written now. */
   readonly touchKey: boolean;
+  /** The request's, in whose trace it is recorded. */
+  readonly span?: Span | undefined;
 }
 
 /** Settles requests of any tenants; resolves when it is committed. */
@@ -81,6 +84,7 @@ export async function settle(
     table: "usage",
     // It takes milliseconds. When a connection has gone silent, the rest of the time is for trying again.
     timeoutMs: 10_000,
+    sharedBy: settlements.map(({ span }) => span),
     text: "select settle($1, $2, $3, $4, $5, $6)",
     values: [
       `{${[...tenants].join(",")}}`,

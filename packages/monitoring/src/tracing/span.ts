@@ -12,15 +12,43 @@ import {
   type TimeInput,
   TraceFlags,
 } from "@opentelemetry/api";
+import { ATTR_ERROR_TYPE, ATTR_EXCEPTION_TYPE } from "@opentelemetry/semantic-conventions";
 import type { KeepReason } from "./keep-reason.ts";
+import {
+  isTime,
+  mostAttributes,
+  mostEvents,
+  mostLinks,
+  toAttributes,
+  toAttributeValue,
+} from "./span-limits.ts";
 import type { SpanTemplate } from "./span-template.ts";
 import type { TraceBuffer } from "./trace-buffer.ts";
+import { createTraceState } from "./tracestate.ts";
 
 export interface SpanEvent {
   readonly name: string;
   /** By `performance.now()`. */
   readonly atMs: number;
   readonly attributes: Attributes;
+  readonly droppedAttributes: number;
+}
+
+export interface SpanLink {
+  readonly context: SpanContext;
+  readonly attributes: Attributes;
+  readonly droppedAttributes: number;
+}
+
+/** What few spans have. */
+export interface SpanDetails {
+  /** Instead of the template's. */
+  name?: string;
+  readonly events: SpanEvent[];
+  readonly links: SpanLink[];
+  droppedAttributes: number;
+  droppedEvents: number;
+  droppedLinks: number;
 }
 
 export class Span implements OpenTelemetrySpan, ActiveSpan {
@@ -30,20 +58,30 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   /** By `performance.now()`. */
   readonly startMs: number;
   template: SpanTemplate;
-  name: string | undefined = undefined;
-  /** By `performance.now()`; NaN until it is over. */
-  endMs = Number.NaN;
+  /** By `performance.now()`; undefined until it is over. */
+  endMs: number | undefined;
+  /** Besides those of the template, and before them. */
   attributes: Attributes | undefined = undefined;
-  events: SpanEvent[] | undefined = undefined;
-  links: Link[] | undefined = undefined;
+  details: SpanDetails | undefined = undefined;
   status: SpanStatus | undefined = undefined;
-  #id: string | undefined = undefined;
+  // These three have no names with #, which cost where an object is made.
+  private id: string | undefined = undefined;
+  private attributeCount = 0;
+  private isSealed = false;
 
-  constructor(trace: TraceBuffer, parent: Span | undefined, template: SpanTemplate, startMs: number) {
+  /** @param endMs of one that is over; it takes attributes until it is exported */
+  constructor(
+    trace: TraceBuffer,
+    parent: Span | undefined,
+    template: SpanTemplate,
+    startMs: number,
+    endMs: number | undefined,
+  ) {
     this.trace = trace;
     this.parent = parent;
     this.template = template;
     this.startMs = startMs;
+    this.endMs = endMs;
   }
 
   get traceId(): string {
@@ -52,8 +90,8 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
 
   /** Made when somebody asks: of most spans nobody does. */
   get spanId(): string {
-    this.#id ??= randomSpanId();
-    return this.#id;
+    this.id ??= randomSpanId();
+    return this.id;
   }
 
   get isKept(): boolean {
@@ -61,7 +99,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   }
 
   get isOver(): boolean {
-    return !Number.isNaN(this.endMs);
+    return this.endMs !== undefined;
   }
 
   get traceparent(): string {
@@ -72,7 +110,11 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     return this.trace.tracestate;
   }
 
-  /** Has the whole trace kept. */
+  get name(): string {
+    return this.details?.name ?? this.template.name;
+  }
+
+  /** Has the whole trace kept, if it is not over. */
   keep(reason: KeepReason): void {
     this.trace.keep(reason);
   }
@@ -83,92 +125,143 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
    * @param errorType the attribute `error.type`: a code, of few different ones, never a message
    */
   fail(errorType: string): this {
+    if (this.isSealed) return this;
     this.status = { code: SpanStatusCode.ERROR };
-    return this.setAttribute("error.type", errorType);
+    return this.setAttribute(ATTR_ERROR_TYPE, errorType);
   }
 
   /** Begins a span under this one; undefined if there is no room for it. */
   startChild(template: SpanTemplate, startMs: number = performance.now()): Span | undefined {
-    const child = new Span(this.trace, this, template, startMs);
+    const child = new Span(this.trace, this, template, startMs, undefined);
     return this.trace.add(child) ? child : undefined;
   }
 
-  /** Adds a span under this one that is over. */
+  /** Adds a span under this one that is over. What is set on it in the same turn of the event loop is exported. */
   record(template: SpanTemplate, startMs: number, endMs: number): Span | undefined {
-    const child = new Span(this.trace, this, template, startMs);
-    child.endMs = endMs;
-    if (!this.trace.add(child)) return undefined;
-    return child;
+    const child = new Span(this.trace, this, template, startMs, endMs);
+    return this.trace.add(child) ? child : undefined;
   }
 
-  // What follows is OpenTelemetry's API.
+  // What follows is OpenTelemetry's API. After its end a span stays as it is, as the API demands.
 
   spanContext(): SpanContext {
+    const { tracestate } = this;
     return {
       traceId: this.traceId,
       spanId: this.spanId,
       traceFlags: this.isKept ? TraceFlags.SAMPLED : TraceFlags.NONE,
+      ...(tracestate === undefined ? {} : { traceState: createTraceState(tracestate) }),
     };
   }
 
   setAttribute(key: string, value: AttributeValue): this {
+    if (this.isSealed) return this;
     this.attributes ??= {};
-    this.attributes[key] = value;
+    const { attributes } = this;
+    const sane = toAttributeValue(key, value);
+    if (sane === undefined) {
+      this.detail().droppedAttributes += 1;
+    } else if (Object.hasOwn(attributes, key)) {
+      attributes[key] = sane;
+    } else if (this.attributeCount < mostAttributes) {
+      this.attributeCount += 1;
+      attributes[key] = sane;
+    } else {
+      this.detail().droppedAttributes += 1;
+    }
     return this;
   }
 
   setAttributes(attributes: Attributes): this {
-    for (const [key, value] of Object.entries(attributes))
-      if (value !== undefined) this.setAttribute(key, value);
+    for (const key of Object.keys(attributes)) this.setAttribute(key, attributes[key]);
     return this;
   }
 
-  addEvent(name: string, attributesOrTime?: Attributes | TimeInput, _time?: TimeInput): this {
-    this.events ??= [];
-    this.events.push({ name, atMs: performance.now(), attributes: (attributesOrTime ?? {}) as Attributes });
+  addEvent(name: string, attributesOrTime?: Attributes | TimeInput, time?: TimeInput): this {
+    if (this.isSealed) return this;
+    const details = this.detail();
+    if (details.events.length >= mostEvents) {
+      details.droppedEvents += 1;
+      return this;
+    }
+    const [given, at] = isTime(attributesOrTime) ? [undefined, attributesOrTime] : [attributesOrTime, time];
+    const { attributes, dropped } = toAttributes(given);
+    details.events.push({
+      name: String(name),
+      atMs: this.trace.toPerformanceMs(at),
+      attributes,
+      droppedAttributes: dropped,
+    });
     return this;
   }
 
-  addLink(link: Link): this {
-    this.links ??= [];
-    this.links.push(link);
+  addLink({ context, attributes: given, droppedAttributesCount = 0 }: Link): this {
+    if (this.isSealed) return this;
+    const details = this.detail();
+    if (details.links.length >= mostLinks) {
+      details.droppedLinks += 1;
+      return this;
+    }
+    const { attributes, dropped } = toAttributes(given);
+    details.links.push({ context, attributes, droppedAttributes: dropped + droppedAttributesCount });
     return this;
   }
 
-  addLinks(links: Link[]): this {
+  addLinks(links: readonly Link[]): this {
     for (const link of links) this.addLink(link);
     return this;
   }
 
-  setStatus(status: SpanStatus): this {
-    this.status = status;
+  /** Its message is not taken: it would be the text of an error. A span that is OK stays so. */
+  setStatus({ code }: SpanStatus): this {
+    if (this.isSealed || code === SpanStatusCode.UNSET || this.status?.code === SpanStatusCode.OK)
+      return this;
+    this.status = { code };
     return this;
   }
 
   updateName(name: string): this {
-    this.name = name;
+    if (!this.isSealed) this.detail().name = String(name);
     return this;
   }
 
-  /** @param endTime milliseconds by `performance.now()`; now by default */
+  /**
+   * The end of the root decides what becomes of the trace.
+   *
+   * @param endTime by `performance.now()` or by the clock, as the API has it; now by default
+   */
   end(endTime?: TimeInput): void {
-    if (this.isOver) return;
-    this.endMs = typeof endTime === "number" ? endTime : performance.now();
+    this.isSealed = true;
+    if (this.endMs !== undefined) return;
+    this.endMs = endTime === undefined ? performance.now() : this.trace.toPerformanceMs(endTime);
     this.trace.ended(this);
   }
 
   isRecording(): boolean {
-    return !this.isOver;
+    return this.endMs === undefined;
   }
 
-  recordException(_exception: Exception, _time?: TimeInput): void {
-    this.status = { code: SpanStatusCode.ERROR };
+  /** As an event with the type of the exception alone: messages and stacks hold what users wrote. */
+  recordException(exception: Exception, time?: TimeInput): void {
+    const type = typeof exception === "string" ? undefined : (exception.name ?? exception.code);
+    this.addEvent("exception", { [ATTR_EXCEPTION_TYPE]: type === undefined ? "Error" : String(type) }, time);
+  }
+
+  private detail(): SpanDetails {
+    this.details ??= { events: [], links: [], droppedAttributes: 0, droppedEvents: 0, droppedLinks: 0 };
+    return this.details;
   }
 }
+
+const twoDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
 /** 16 hex digits, not all 0. As unforeseeable as those of OpenTelemetry's own generators: it is no secret. */
 function randomSpanId(): string {
   const high = (1 + Math.random() * 0xffff_fffe) >>> 0;
-  const low = (Math.random() * 0x1_0000_0000) >>> 0;
-  return high.toString(16).padStart(8, "0") + low.toString(16).padStart(8, "0");
+  return eightDigits(high) + eightDigits((Math.random() * 0x1_0000_0000) >>> 0);
+}
+
+// By a table: numbers beyond 31 bits are slow to write in another base.
+function eightDigits(value: number): string {
+  return `${twoDigits[value >>> 24]}${twoDigits[(value >>> 16) & 255]}${twoDigits[(value >>> 8) & 255]}${twoDigits[value & 255]}`;
 }

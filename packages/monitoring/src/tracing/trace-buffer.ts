@@ -1,6 +1,8 @@
 // The spans of one trace in this process. They wait here until its root ends; then they are exported or dropped.
+import type { TimeInput } from "@opentelemetry/api";
 import type { KeepReason } from "./keep-reason.ts";
 import type { Span } from "./span.ts";
+import type { WaitingSpans } from "./waiting-spans.ts";
 
 /** Why spans were lost that should have been kept; see the metric `trace_spans_dropped_total`. */
 export type SpanLossReason =
@@ -13,14 +15,14 @@ export type SpanLossReason =
 
 /** What the traces of a process share. */
 export interface SpanSink {
-  /** Whether one more span may wait; counts it. */
-  admit(): boolean;
-  /** That many spans wait no longer. */
-  release(count: number): void;
-  /** Exports spans, soon. They are over. */
+  /** The spans of traces that are not over. */
+  readonly waiting: WaitingSpans;
+  /** Exports spans, soon. They are over, and of one trace. */
   export(spans: readonly Span[]): void;
   /** Spans were lost. */
   lost(reason: SpanLossReason, count: number): void;
+  /** A trace is over. */
+  decided(kept: KeepReason | undefined): void;
 }
 
 export interface TraceStart {
@@ -33,66 +35,112 @@ export interface TraceStart {
 
 /** Spans of one trace beyond this are not recorded. */
 const mostSpans = 1_000;
+/** How far the clock may be from where it was when the process began, before a trace takes the clock's word. */
+const driftMs = 2;
+/** Three years; as milliseconds since 1970 that is in 1973. */
+const longestUptimeMs = 1e11;
+const nothing: Span[] = [];
 
 export class TraceBuffer {
   readonly traceId: string;
   readonly remoteParentId: string | undefined;
   readonly tracestate: string | undefined;
   readonly isSampled: boolean;
-  /** Milliseconds since 1970 at which `performance.now()` was 0, for this trace: a clock that is set does not tear it. */
-  readonly originMs: number = Date.now() - performance.now();
-  readonly #sink: SpanSink;
-  #spans: Span[] = [];
-  #keepReason: KeepReason | undefined;
-  #isOver = false;
+  keepReason: KeepReason | undefined;
+  // No names with #, which cost where an object is made.
+  private readonly sink: SpanSink;
+  /** Where its spans are counted. */
+  private readonly generation: { count: number };
+  private spans: Span[] = [];
+  private count = 0;
+  private isOver = false;
+  private origin: number | undefined = undefined;
 
-  constructor(sink: SpanSink, { traceId, remoteParentId, tracestate, isSampled }: TraceStart) {
-    this.#sink = sink;
-    this.traceId = traceId;
-    this.remoteParentId = remoteParentId;
-    this.tracestate = tracestate;
-    this.isSampled = isSampled;
-    this.#keepReason = isSampled ? "sampled" : undefined;
+  /** @param nowMs by `performance.now()` */
+  constructor(sink: SpanSink, start: TraceStart, nowMs: number) {
+    this.sink = sink;
+    this.traceId = start.traceId;
+    this.remoteParentId = start.remoteParentId;
+    this.tracestate = start.tracestate;
+    this.isSampled = start.isSampled;
+    this.keepReason = start.isSampled ? "sampled" : undefined;
+    this.generation = sink.waiting.generationAt(nowMs);
   }
 
-  get keepReason(): KeepReason | undefined {
-    return this.#keepReason;
+  /**
+   * Milliseconds since 1970 at which `performance.now()` was 0. One for all spans of the trace: a clock that is set does
+   * not tear it.
+   */
+  get originMs(): number {
+    if (this.origin === undefined) {
+      const { timeOrigin } = performance;
+      const now = Date.now() - performance.now();
+      this.origin = Math.abs(now - timeOrigin) <= driftMs ? timeOrigin : now;
+    }
+    return this.origin;
   }
 
-  /** The trace is to be kept. The first reason counts. */
+  /**
+   * A time of OpenTelemetry's API by `performance.now()`; now for one that is none. A number may be of either clock.
+   * (OpenTelemetry's SDK takes one of before the process began for a time since then.)
+   */
+  toPerformanceMs(time: TimeInput | undefined): number {
+    if (time === undefined) return performance.now();
+    if (typeof time === "number" && time < longestUptimeMs) return time;
+    const epochMs =
+      typeof time === "number"
+        ? time
+        : time instanceof Date
+          ? time.getTime()
+          : Array.isArray(time)
+            ? time[0] * 1_000 + time[1] / 1e6
+            : Number.NaN;
+    return Number.isFinite(epochMs) ? epochMs - this.originMs : performance.now();
+  }
+
+  /** The trace is to be kept. The first reason counts; after the end it is too late. */
   keep(reason: KeepReason): void {
-    this.#keepReason ??= reason;
+    if (!this.isOver) this.keepReason ??= reason;
   }
 
-  /** Takes a span that begins; false if there is no room for it. */
+  /** Takes a span; false if there is no room for it. */
   add(span: Span): boolean {
     // After its end a trace that was dropped takes nothing more.
-    if (this.#isOver && this.#keepReason === undefined) return false;
-    if (this.#spans.length >= mostSpans) {
-      this.#sink.lost("trace_full", 1);
+    if (this.isOver && this.keepReason === undefined) return false;
+    if (this.count >= mostSpans) {
+      this.sink.lost("trace_full", 1);
       return false;
     }
-    if (!this.#sink.admit()) {
-      this.#sink.lost("buffer_full", 1);
+    if (this.isOver) {
+      this.count += 1;
+      if (span.endMs !== undefined) this.sink.export([span]);
+      return true;
+    }
+    if (!this.sink.waiting.hasRoom) {
+      this.sink.lost("buffer_full", 1);
       return false;
     }
-    this.#spans.push(span);
+    this.generation.count += 1;
+    this.count += 1;
+    this.spans.push(span);
     return true;
   }
 
-  /** A span of it is over. The end of the root decides about all; those that end later follow. */
+  /**
+   * A span of it is over. The end of the root decides about all; a span that ends later is exported by itself, and one
+   * that never does waits nowhere.
+   */
   ended(span: Span): void {
-    if (span.parent === undefined) this.#isOver = true;
-    if (!this.#isOver) return;
-    const all = this.#spans;
-    if (this.#keepReason === undefined) {
-      this.#spans = [];
-      this.#sink.release(all.length);
+    if (this.isOver) {
+      if (this.keepReason !== undefined) this.sink.export([span]);
       return;
     }
-    const over = all.filter(({ isOver }) => isOver);
-    this.#spans = all.filter(({ isOver }) => !isOver);
-    this.#sink.release(over.length);
-    this.#sink.export(over);
+    if (span.parent !== undefined) return;
+    this.isOver = true;
+    const { spans } = this;
+    this.spans = nothing;
+    this.generation.count -= spans.length;
+    this.sink.decided(this.keepReason);
+    if (this.keepReason !== undefined) this.sink.export(spans.filter(({ isOver }) => isOver));
   }
 }

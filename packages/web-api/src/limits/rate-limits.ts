@@ -3,6 +3,7 @@
 import { EctusError } from "@ectus/core";
 import { type Database, leaseRate, returnRate } from "@ectus/database";
 import type { Caller } from "../caller.ts";
+import { createWait } from "../shared-work.ts";
 
 export interface RateLimits {
   /**
@@ -40,6 +41,8 @@ const mostWindows = 20_000;
 // Requests do not come back within a minute; tokens do, when answers turn out shorter than they might have been.
 const tokenRefusalMs = 1_000;
 const nothing = (): void => {};
+const waitForLease = createWait("lease_rate");
+const waitForReturn = createWait("return_rate");
 
 /** @param now milliseconds since 1970; decides which minute it is */
 export function createRateLimits(database: Database, now: () => number = Date.now): RateLimits {
@@ -150,13 +153,13 @@ export function createRateLimits(database: Database, now: () => number = Date.no
       while (window.requests < needed.requests || window.tokens < needed.tokens) {
         if (window.leasing !== undefined) {
           // Another's refusal need not be ours, but a database that cannot be asked is everybody's.
-          await window.leasing.catch((error) => {
+          await waitForLease(window.leasing).catch((error) => {
             if (!isRefusal(error)) throw error;
           });
           continue;
         }
         if (window.returning !== undefined) {
-          await window.returning;
+          await waitForReturn(window.returning);
           continue;
         }
         const known = knownRefusal(caller, window, needed);

@@ -8,6 +8,7 @@
 import { EctusError, type Logger } from "@ectus/core";
 import { type Database, leaseTokens, renewLeases, returnTokens } from "@ectus/database";
 import type { Caller } from "../caller.ts";
+import { createWait } from "../shared-work.ts";
 
 export interface Reservation {
   /** How many of `charged` tokens the lease pays for: to be settled with them. */
@@ -62,6 +63,7 @@ const block = { least: 4_096, most: 1_048_576 };
 // A block that lasted less than this is followed by one twice as large.
 const shortLeaseMs = 1_000;
 const refusalMs = 1_000;
+const waitForExchange = createWait("token_lease");
 const unlimited: Reservation = { fromLease: () => 0, end: () => {} };
 
 /** First day of the month in UTC, as `2026-11-01`. */
@@ -224,7 +226,7 @@ export function createTokenBudgets(options: TokenBudgetsOptions): TokenBudgets {
       while (lease.available < tokens) {
         if (lease.exchange !== undefined) {
           // Another's refusal need not be ours, but a database that cannot be asked is everybody's.
-          await lease.exchange.catch((error) => {
+          await waitForExchange(lease.exchange).catch((error) => {
             if (!isRefusal(error)) throw error;
           });
           continue;

@@ -1,25 +1,119 @@
-// One log line per request, however it ends: also of a client that went away before its answer was complete.
-import { type Logger, runInContext } from "@ectus/core";
-import type { FastifyInstance } from "fastify";
-import { answeredStatus } from "./answered-status.ts";
+// One line per request, however it ends: also of a client that went away before its answer was complete. It is put
+// together here and not by the logger, which would take longer for it than all else that is done around a request: of
+// all that is in it nothing is written as a client sent it.
+import { isoTime, type Logger, type Logging, type LogSample } from "@ectus/core";
+import { type AccessSample, createAccessSample } from "./access-sample.ts";
+import type { Exchange } from "./exchange.ts";
+import { newRequestId } from "./request-context.ts";
 
-export function addAccessLog(app: FastifyInstance, log: Logger): void {
-  app.addHook("onRequest", (request, reply, done) => {
-    const response = reply.raw;
-    // The framework's own hook is not called when the connection breaks.
-    response.once("close", () => {
-      runInContext(request.context, () =>
-        log.info(
-          {
-            method: request.method,
-            path: request.is404 ? "unmatched" : request.routeOptions.url,
-            status: answeredStatus(response),
-            durationMs: Math.round(reply.elapsedTime * 1_000) / 1_000,
-          },
-          "request",
-        ),
+export interface AccessLog {
+  /** Of one method of one route; the route is undefined where none fits. */
+  lines(method: string, route: string | undefined): AccessLines;
+  /**
+   * Logs a request that is over.
+   *
+   * Those that were answered with 4xx or 5xx, whose client left (499), that were slow, that broke off, or whose trace is
+   * kept are always logged; the others as the sample of their route says.
+   */
+  write(exchange: Exchange, lines: AccessLines, end: RequestEnd): void;
+}
+
+export interface RequestEnd {
+  readonly status: number;
+  /** By `performance.now()`. */
+  readonly endMs: number;
+  readonly isSlow: boolean;
+}
+
+/** What the lines of one method of one route have in common. */
+export class AccessLines {
+  readonly sample: AccessSample;
+  readonly #start: string;
+  readonly #byStatus = new Map<number, string>();
+
+  constructor(method: string, route: string | undefined, sample: AccessSample) {
+    this.sample = sample;
+    this.#start = `,"method":${JSON.stringify(method)},"path":${JSON.stringify(route ?? "unmatched")},"status":`;
+  }
+
+  /** The fields from the method to the name of the duration. */
+  answered(status: number): string {
+    let text = this.#byStatus.get(status);
+    if (text === undefined) {
+      text = `${this.#start}${status},"durationMs":`;
+      this.#byStatus.set(status, text);
+    }
+    return text;
+  }
+}
+
+export interface AccessLogOptions {
+  readonly logging: Logging;
+  /** By a route's pattern; `*` for any other. */
+  readonly samples: ReadonlyMap<string, LogSample>;
+}
+
+const moduleName = "web-api";
+
+export function createAccessLog({ logging, samples }: AccessLogOptions): AccessLog {
+  const log: Logger = logging.module(moduleName);
+  const sampleOf = createSamples(samples);
+  return {
+    lines: (method, route) => new AccessLines(method, route, sampleOf(route ?? "unmatched")),
+    write(exchange, lines, end) {
+      if (!log.isLevelEnabled("info")) return;
+      const { status, endMs, isSlow } = end;
+      const { span, isBroken } = exchange;
+      const isKept = span?.isKept === true;
+      if (status < 400 && !isKept && !isSlow && !isBroken && !lines.sample(endMs)) {
+        logging.sampledOut();
+        return;
+      }
+      const { errorCode } = exchange;
+      const durationMs = milliseconds(endMs - exchange.startedMs);
+      logging.writeLine(
+        "info",
+        `{"level":"info","time":"${isoTime()}","module":"${moduleName}"${idsOf(exchange)}` +
+          `${lines.answered(status)}${durationMs}${errorCode === undefined ? "" : `,"code":"${errorCode}"`}` +
+          `${isKept ? `,"kept":"${span.trace.keepReason}"` : ""},"msg":"request"}\n`,
       );
-    });
-    done();
-  });
+    },
+  };
+}
+
+function idsOf({ context, requestId: idOfNoHook }: Exchange): string {
+  if (context === undefined) {
+    // No hook saw it.
+    const requestId = idOfNoHook ?? newRequestId();
+    return `,"correlationId":"${requestId}","requestId":"${requestId}"`;
+  }
+  const { correlationId, requestId, span, tenantId } = context;
+  return (
+    `,"correlationId":"${correlationId}","requestId":"${requestId}"` +
+    (span === undefined ? "" : `,"traceId":"${span.traceId}","spanId":"${span.spanId}"`) +
+    (tenantId === undefined ? "" : `,"tenantId":"${tenantId}"`)
+  );
+}
+
+/** All methods of a route share its bucket, and all routes that are not named that of `*`. */
+function createSamples(samples: ReadonlyMap<string, LogSample>): (route: string) => AccessSample {
+  const made = new Map<string, AccessSample>();
+  return (route) => {
+    const name = samples.has(route) ? route : "*";
+    let sample = made.get(name);
+    if (sample === undefined) {
+      sample = createAccessSample(samples.get(name));
+      made.set(name, sample);
+    }
+    return sample;
+  };
+}
+
+/** Times to the microsecond: whole numbers are written faster than others. */
+function milliseconds(ms: number): string {
+  const all = Math.max(Math.round(ms * 1_000), 0);
+  const microseconds = all % 1_000;
+  const whole = (all - microseconds) / 1_000;
+  if (microseconds === 0) return `${whole}`;
+  return `${whole}.${microseconds < 10 ? "00" : microseconds < 100 ? "0" : ""}${microseconds}`;
 }

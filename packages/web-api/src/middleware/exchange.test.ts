@@ -63,7 +63,7 @@ const steps = fc.array(
   { minLength: 1, maxLength: 30 },
 );
 
-test("whatever is sent and however it ends, each request is counted once and nothing is left open", async () => {
+test("whatever is sent and however it ends, each request is counted and logged once and nothing is left open", async () => {
   const { app, registry } = server;
   const sockets = new Set<Socket>();
   let seen = 0;
@@ -81,6 +81,7 @@ test("whatever is sent and however it ends, each request is counted once and not
     fc.asyncProperty(steps, async (list) => {
       seen = 0;
       registry.resetMetrics();
+      server.lines.length = 0;
       const clients = await Promise.all([server.client(), server.client(), server.client()]);
       let sent = 0;
       for (const [step, turns] of list) {
@@ -124,6 +125,9 @@ test("whatever is sent and however it ends, each request is counted once and not
       ])
         expect([name, await server.total(name)]).toEqual([name, seen]);
       expect(await server.total("http_request_size_bytes_sum")).toBeLessThanOrEqual(sent);
+      const accesses = server.accesses();
+      expect(accesses).toHaveLength(seen);
+      expect(new Set(accesses.map(({ requestId }) => requestId)).size).toBe(seen);
     }),
     { numRuns: 200 },
   );

@@ -1,25 +1,41 @@
-// A connection with the requests on it that are not over, as the metrics see them.
+// A request with its answer, from its head to its end: the one record of it that its context, trace, metrics and access
+// line share. And the connection that it is on.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { RequestContext } from "@ectus/core";
+import type { Span } from "@ectus/monitoring";
 import type { FastifyRequest } from "fastify";
 import type { OverheadTimer } from "./gateway-overhead.ts";
 import type { RouteSeries } from "./http-series.ts";
+import type { ObservedRoute } from "./observed-route.ts";
 
-/** A request and its answer. */
 export class Exchange {
   readonly request: IncomingMessage;
   readonly response: ServerResponse;
   readonly connection: Connection;
   /** By `performance.now()`. */
   readonly startedMs: number;
-  /** What its route is known by; undefined for a request that came to none. */
-  routed: FastifyRequest | undefined = undefined;
   /** The one that came after it on its connection. */
   next: Exchange | undefined = undefined;
+  /** Whether its end was told. */
+  isOver = false;
+  /** Whether the bytes of its request are told apart. */
+  isSized = false;
+  /** What the framework makes of it; undefined for a request that came to none of its hooks. */
+  routed: FastifyRequest | undefined = undefined;
+  route: ObservedRoute | undefined = undefined;
+  requestId: string | undefined = undefined;
+  context: RequestContext | undefined = undefined;
+  /** That of the server; undefined when it is not recorded. */
+  span: Span | undefined = undefined;
+  /** When the answer began, where that is what counts, by `performance.now()`. */
+  answeringMs: number | undefined = undefined;
+  /** Of the error that it was answered with. */
+  errorCode: string | undefined = undefined;
+  /** Whether its answer broke off here, whatever its status. */
+  isBroken = false;
   /** Set when its answer is counted. */
   series: RouteSeries | undefined = undefined;
-  /** Whether the bytes of its request were counted. */
-  isSized = false;
   /** For routes that may be of inference. */
   overhead: OverheadTimer | undefined = undefined;
 
@@ -40,6 +56,8 @@ export class Connection {
   bytesRead = 0;
   /** Bytes that belong to answers that are over. */
   bytesWritten = 0;
+  /** Whether what its client says of traces is believed; undefined until somebody asks. */
+  isTrusted: boolean | undefined = undefined;
 
   constructor(socket: Socket) {
     this.socket = socket;
@@ -62,17 +80,17 @@ export class Connection {
 }
 
 const connectionKey = Symbol("connection");
-type MeasuredSocket = Socket & { [connectionKey]?: Connection };
+type ObservedSocket = Socket & { [connectionKey]?: Connection };
 
 export function connectionOf(socket: Socket): Connection | undefined {
-  return (socket as MeasuredSocket)[connectionKey];
+  return (socket as ObservedSocket)[connectionKey];
 }
 
 export function setConnection(socket: Socket, connection: Connection): void {
-  (socket as MeasuredSocket)[connectionKey] = connection;
+  (socket as ObservedSocket)[connectionKey] = connection;
 }
 
-/** What is measured of an answer; undefined without metrics, and when it is over. */
+/** The exchange of an answer; undefined when it is over, or none is kept. */
 export function exchangeOf(response: ServerResponse): Exchange | undefined {
   let exchange = connectionOf(response.req.socket)?.oldest;
   while (exchange !== undefined && exchange.response !== response) exchange = exchange.next;

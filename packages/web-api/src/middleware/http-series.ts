@@ -10,9 +10,10 @@ import type {
 } from "@ectus/monitoring";
 
 export type MethodLabel = LabelsOf<"http_requests_total">["method"];
-type Exemplar = Parameters<HistogramHandle["observe"]>[1];
+export type Exemplar = Parameters<HistogramHandle["observe"]>[1];
 
-const methods: ReadonlySet<string> = new Set<MethodLabel>([
+/** Those of RFC 9110 and RFC 5789. */
+export const standardMethods: ReadonlySet<string> = new Set<MethodLabel>([
   "GET",
   "HEAD",
   "POST",
@@ -53,7 +54,7 @@ export function createHttpSeries(
     const known = byMethod.get(method);
     if (known !== undefined) return known;
     // The parser knows some thirty methods, and takes no others.
-    const label = methods.has(method) ? (method as MethodLabel) : "other";
+    const label = standardMethods.has(method) ? (method as MethodLabel) : "other";
     const made = new RouteSeries(metrics, label, path);
     byMethod.set(method, made);
     return made;

@@ -4,7 +4,7 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { EctusError, type Logger } from "@ectus/core";
 import { markAnswered } from "./answered-status.ts";
-import type { HttpMetrics } from "./metrics.ts";
+import type { Refusals } from "./metrics.ts";
 import { newRequestId } from "./request-context.ts";
 
 const statusTexts: Readonly<Record<number, string>> = {
@@ -18,18 +18,18 @@ export interface MalformedRequestHandler {
   /** Takes the server's `clientError`. */
   handle(error: Error, socket: Socket): void;
   /** Tells it of the server whose answers it must not write into, and whose tunnels it refuses. */
-  watch(server: Server, metrics?: HttpMetrics): void;
+  watch(server: Server, metrics?: Refusals): void;
 }
 
 const mostShownTarget = 200;
 
 export function createMalformedRequestHandler(log: Logger): MalformedRequestHandler {
   const bySocket = new WeakMap<Socket, Traffic>();
-  let metrics: HttpMetrics | undefined;
+  let refusals: Refusals | undefined;
 
   return {
-    watch(server, httpMetrics) {
-      metrics = httpMetrics;
+    watch(server, metrics) {
+      refusals = metrics;
       server.on("request", (request, response) => {
         let traffic = bySocket.get(request.socket);
         if (traffic === undefined) {
@@ -54,7 +54,7 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
           return;
         }
         const fault = new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) });
-        metrics?.refused({ socket, method, status: fault.status, bytes: refuse(socket, fault) });
+        refusals?.refused({ socket, method, status: fault.status, bytes: refuse(socket, fault) });
       });
     },
     handle(error, socket) {
@@ -76,7 +76,7 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
         socket.end();
       } else {
         const bytes = refuse(socket, fault, code);
-        if (response === undefined) metrics?.refused({ socket, status: fault.status, bytes });
+        if (response === undefined) refusals?.refused({ socket, status: fault.status, bytes });
         // A client that sent its end has most likely gone.
         else if (code !== "HPE_INVALID_EOF_STATE") markAnswered(response, fault.status);
       }

@@ -1,15 +1,14 @@
-// Measures every request: how many, how long, how large, with which status. The end of an answer is the end of its
-// request here; an answer ends when the system has all of it, or when its connection breaks.
-import type { IncomingMessage, ServerResponse } from "node:http";
+// HTTP's metrics, by the pattern of the route, never the raw URL. A request counts when it is over.
 import type { Socket } from "node:net";
 import type { Instruments } from "@ectus/monitoring";
 import type { FastifyInstance } from "fastify";
 import { answeredStatus } from "./answered-status.ts";
-import { Connection, connectionOf, Exchange, exchangeOf, setConnection } from "./exchange.ts";
-import { createHttpSeries } from "./http-series.ts";
+import type { Connection, Exchange } from "./exchange.ts";
+import { trackExchanges } from "./exchanges.ts";
+import { createHttpSeries, type Exemplar, type RouteSeries } from "./http-series.ts";
 import { takeRead, takeUnread, takeWritten } from "./wire-sizes.ts";
 
-export interface HttpMetrics {
+export interface Refusals {
   /** Counts what was answered without a request: it could not be read, or the framework takes no part in it. */
   refused(refusal: Refusal): void;
 }
@@ -23,90 +22,37 @@ export interface Refusal {
   readonly method?: string;
 }
 
-/** Before any other hook that may answer, so that it sees every request. */
-export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): HttpMetrics {
-  if (!instruments.enabled) return { refused() {} };
-  const { server } = app;
+export interface HttpMetrics {
+  /** Of a method and a route's pattern; undefined where no route fits. */
+  series(method: string | undefined, path: string | undefined): RouteSeries;
+  connected(): void;
+  disconnected(): void;
+  began(): void;
+  answered(exchange: Exchange, of: RouteSeries, status: number, ms: number, exemplar?: Exemplar): void;
+  /** After its answer was counted. */
+  sized(exchange: Exchange): void;
+  refused(refusal: Refusal, connection: Connection): void;
+}
+
+export function createHttpMetrics(instruments: Instruments): HttpMetrics {
   const series = createHttpSeries(instruments);
   const inFlight = instruments.gauge("http_requests_in_flight").labels({});
   const connections = instruments.gauge("http_active_connections").labels({});
-
-  app.addHook("onRequest", (request, reply, done) => {
-    begin(request.raw, reply.raw).routed = request;
-    done();
-  });
-  server.on("connection", connected);
-  // After the framework, for what it answers without a hook, as URLs that cannot be read.
-  server.on("request", (request, response) => {
-    if (connectionOf(request.socket)?.latest?.response !== response) begin(request, response);
-  });
-  // What the server does by itself, but with no event.
-  if (server.listenerCount("checkExpectation") === 0)
-    server.on("checkExpectation", (request, response) => {
-      begin(request, response);
-      response.writeHead(417).end();
-    });
-
-  /** Called for a connection when it is made, if the server tells, else at its first request. */
-  function connected(socket: Socket): Connection {
-    const connection = new Connection(socket);
-    setConnection(socket, connection);
-    connections.inc();
-    socket.once("close", () => {
-      connections.dec();
-      for (let { oldest } = connection; oldest !== undefined; oldest = oldest.next) {
-        answered(oldest);
-        sized(oldest);
-      }
-    });
-    return connection;
-  }
-
-  function begin(request: IncomingMessage, response: ServerResponse): Exchange {
-    const connection = connectionOf(request.socket) ?? connected(request.socket);
-    const exchange = new Exchange(request, response, connection);
-    // The server begins to write this answer as soon as that before it is finished: before that is closed.
-    connection.latest?.response.prependListener("finish", over);
-    connection.add(exchange);
-    inFlight.inc();
-    response.on("close", over);
-    return exchange;
-  }
-
-  function over(this: ServerResponse): void {
-    const exchange = exchangeOf(this);
-    if (exchange === undefined || exchange.series !== undefined) return;
-    answered(exchange);
-    // A request that was answered before its body came may still be read.
-    if (exchange.request.complete) sized(exchange);
-    else exchange.request.once("end", () => sized(exchange));
-  }
-
-  function answered(exchange: Exchange): void {
-    if (exchange.series !== undefined) return;
-    inFlight.dec();
-    const { request, response, routed, startedMs } = exchange;
-    // Where no route fits, there is no URL.
-    const of = series(request.method, routed?.routeOptions.url);
-    exchange.series = of;
-    const seconds = (performance.now() - startedMs) / 1_000;
-    const span = routed?.context?.span;
-    of.answered(answeredStatus(response), seconds, span?.isKept ? { trace_id: span.traceId } : undefined);
-    of.responseSize.observe(takeWritten(exchange.connection));
-  }
-
-  /** After its answer was counted. */
-  function sized(exchange: Exchange): void {
-    if (exchange.isSized) return;
-    const bytes = takeRead(exchange);
-    exchange.isSized = true;
-    exchange.series?.requestSize.observe(bytes);
-    exchange.connection.release();
-  }
-
   return {
-    refused({ socket, status, bytes, method }) {
-      const connection = connectionOf(socket) ?? connected(socket);
+    series,
+    connected: () => connections.inc(),
+    disconnected: () => connections.dec(),
+    began: () => inFlight.inc(),
+    answered(exchange, of, status, ms, exemplar) {
+      inFlight.dec();
+      exchange.series = of;
+      of.answered(status, ms / 1_000, exemplar);
+      of.responseSize.observe(takeWritten(exchange.connection));
+    },
+    sized(exchange) {
+      exchange.series?.requestSize.observe(takeRead(exchange));
+    },
+    refused({ status, bytes, method }, connection) {
       const of = series(method, undefined);
       // It has no head from which its time could run.
       of.answered(status, 0, undefined);
@@ -115,4 +61,24 @@ export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): 
       connection.bytesWritten += bytes;
     },
   };
+}
+
+/** For a server that has its metrics from here and nothing else. Before any other hook that may answer. */
+export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): Refusals {
+  if (!instruments.enabled) return { refused() {} };
+  const metrics = createHttpMetrics(instruments);
+  const { connected, disconnected, began, sized } = metrics;
+  const exchanges = trackExchanges(app.server, { connected, disconnected, began, sized, over });
+  app.addHook("onRequest", (request, reply, done) => {
+    exchanges.begun(request.raw, reply.raw).routed = request;
+    done();
+  });
+
+  function over(exchange: Exchange): void {
+    const { request, response, routed, startedMs } = exchange;
+    const of = metrics.series(request.method, routed?.routeOptions.url);
+    metrics.answered(exchange, of, answeredStatus(response), performance.now() - startedMs);
+  }
+
+  return { refused: (refusal) => metrics.refused(refusal, exchanges.connection(refusal.socket)) };
 }

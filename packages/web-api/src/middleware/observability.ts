@@ -1,10 +1,18 @@
-// What every request gets: its context, its trace, its metrics and its line in the log.
-import type { Logging, LogSample } from "@ectus/core";
-import type { Instruments, Tracing } from "@ectus/monitoring";
-import type { FastifyInstance } from "fastify";
-import { addAccessLog } from "./access-log.ts";
-import { addHttpMetrics, type HttpMetrics } from "./metrics.ts";
-import { addRequestContext } from "./request-context.ts";
+// What every request gets: its context, its trace, its metrics and its line in the log. All of them are about one
+// record, begin with it and end with it, and lead to each other by the ids in it.
+import { type Logging, type LogSample, type RequestContext, runInContext } from "@ectus/core";
+import { type Instruments, Span, type Tracing } from "@ectus/monitoring";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import { createAccessLog } from "./access-log.ts";
+import { answeredStatus } from "./answered-status.ts";
+import { connectionOf, type Exchange } from "./exchange.ts";
+import { trackExchanges } from "./exchanges.ts";
+import { createHttpMetrics, type Refusals } from "./metrics.ts";
+import { createObservedRoutes } from "./observed-route.ts";
+import { correlationIdOf, hexOfRequestId, newRequestId } from "./request-context.ts";
+import { noteAnswering } from "./request-outcome.ts";
+import { keepReasonOf, RequestSpans } from "./request-span.ts";
+import { createTrustedPeers } from "./trusted-peers.ts";
 
 export interface ObservabilityOptions {
   readonly logging: Logging;
@@ -16,13 +24,100 @@ export interface ObservabilityOptions {
   readonly logSample: ReadonlyMap<string, LogSample>;
 }
 
-/** Before any other hook that may answer, so that it sees every request. */
-export function addObservability(
-  app: FastifyInstance,
-  { instruments, logging }: ObservabilityOptions,
-): HttpMetrics {
-  const metrics = addHttpMetrics(app, instruments);
-  addRequestContext(app);
-  addAccessLog(app, logging.module("web-api"));
-  return metrics;
+const notTrusted = (): boolean => false;
+
+/**
+ * Before any other hook that may answer, so that it sees every request; and before the routes.
+ *
+ * Every answer has its request's id as `x-request-id`; and as `x-correlation-id` that of its caller, if that was taken.
+ */
+export function addObservability(app: FastifyInstance, options: ObservabilityOptions): Refusals {
+  const { instruments, logging, tracing, slowRequestMs, slowInferenceMs } = options;
+  const metrics = instruments.enabled ? createHttpMetrics(instruments) : undefined;
+  const accessLog = createAccessLog({ logging, samples: options.logSample });
+  const isTrustedPeer = createTrustedPeers(options.traceTrustedPeers);
+  const routeOf = createObservedRoutes(({ method, url, slowAfter = slowRequestMs }) => ({
+    slowMs: slowAfter === "inference" ? slowInferenceMs : slowAfter,
+    isSlowUntilAnswer: slowAfter === "inference",
+    series: metrics?.series(method, url),
+    spans: new RequestSpans(method, url),
+    lines: accessLog.lines(method, url),
+  }));
+  const exchanges = trackExchanges(app.server, {
+    connected: () => metrics?.connected(),
+    disconnected: () => metrics?.disconnected(),
+    began: () => metrics?.began(),
+    over,
+    sized: (exchange) => metrics?.sized(exchange),
+  });
+
+  app.setGenReqId((request) => {
+    const id = newRequestId();
+    const latest = connectionOf(request.socket)?.latest;
+    // For those that the framework answers without a hook.
+    if (latest?.request === request) latest.requestId = id;
+    return id;
+  });
+  app.decorateRequest("context");
+  app.addHook("onRequest", (request, reply, done) => {
+    const { id, raw } = request;
+    const { headers } = raw;
+    const exchange = exchanges.begun(raw, reply.raw);
+    const { url, config } = request.routeOptions;
+    const route = routeOf(raw.method, url, config);
+    const { traceparent } = headers;
+    const span = tracing.beginRequest(route.spans.begun, {
+      id: hexOfRequestId(id),
+      traceparent,
+      tracestate: headers.tracestate,
+      isTrusted: traceparent === undefined ? notTrusted : () => isTrustedPeer(exchange.connection),
+    });
+    const correlationId = correlationIdOf(headers) ?? id;
+    const context: RequestContext = { correlationId, requestId: id, span, tenantId: undefined };
+    request.context = context;
+    exchange.context = context;
+    exchange.routed = request;
+    exchange.route = route;
+    if (span instanceof Span) exchange.span = span;
+    reply.header("x-request-id", id);
+    if (correlationId !== id) reply.header("x-correlation-id", correlationId);
+    runInContext(context, done);
+  });
+  app.addHook("onRoute", (route) => {
+    // Reading a body ends in the socket's own context: what follows runs in the request's again.
+    if (![route.method].flat().every((method) => method === "GET" || method === "HEAD"))
+      route.preValidation = [
+        (request: FastifyRequest, _reply: unknown, done: () => void) => runInContext(request.context, done),
+        route.preValidation ?? [],
+      ].flat();
+    if (route.config?.slowAfter === "inference")
+      route.onSend = [
+        route.onSend ?? [],
+        (_request: unknown, { raw }: FastifyReply, payload: unknown, done: (e: null, p: unknown) => void) => {
+          noteAnswering(raw);
+          done(null, payload);
+        },
+      ].flat();
+  });
+
+  function over(exchange: Exchange): void {
+    const { request, startedMs, span } = exchange;
+    const status = answeredStatus(exchange.response);
+    const endMs = performance.now();
+    const route = exchange.route ?? routeOf(request.method, undefined);
+    const slowUntilMs = route.isSlowUntilAnswer ? (exchange.answeringMs ?? endMs) : endMs;
+    const isSlow = slowUntilMs - startedMs > route.slowMs;
+    const reason = keepReasonOf(exchange, status, isSlow);
+    if (reason !== undefined) span?.keep(reason);
+    if (metrics !== undefined && route.series !== undefined) {
+      const exemplar = span?.isKept ? { trace_id: span.traceId } : undefined;
+      metrics.answered(exchange, route.series, status, endMs - startedMs, exemplar);
+    }
+    accessLog.write(exchange, route.lines, { status, endMs, isSlow });
+    route.spans.end(exchange, status, endMs);
+  }
+
+  return {
+    refused: (refusal) => metrics?.refused(refusal, exchanges.connection(refusal.socket)),
+  };
 }

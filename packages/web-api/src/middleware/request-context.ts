@@ -1,18 +1,9 @@
 // Gives every request its ids: the correlation id of the caller if it is sane, else a new one.
-import { newUuid, type RequestContext, runInContext } from "@ectus/core";
-import type { FastifyInstance } from "fastify";
-import { publicId } from "../public-ids.ts";
+import type { IncomingHttpHeaders } from "node:http";
+import { isSensitive, newHexUuid, type RequestContext } from "@ectus/core";
 
 // Long enough for what tracing systems use, and nothing that could break a log line or a header.
 const sanePattern = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
-
-/** A new request id. */
-export const newRequestId = (): string => publicId("req_", newUuid());
-
-/** The value of an id header, if it is safe to pass on. */
-function saneId(header: string | string[] | undefined): string | undefined {
-  return typeof header === "string" && sanePattern.test(header) ? header : undefined;
-}
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -20,16 +11,21 @@ declare module "fastify" {
   }
 }
 
-export function addRequestContext(app: FastifyInstance): void {
-  app.decorateRequest("context");
-  app.addHook("onRequest", (request, reply, done) => {
-    const correlationId =
-      saneId(request.headers["x-correlation-id"]) ?? saneId(request.headers["x-request-id"]) ?? request.id;
-    const context: RequestContext = { correlationId, requestId: request.id };
-    request.context = context;
-    reply.header("x-request-id", request.id);
-    runInContext(context, done);
-  });
-  // Reading a body ends in the socket's own context: what follows runs in the request's again.
-  app.addHook("preValidation", (request, _reply, done) => runInContext(request.context, done));
+/** A new request id. Without its prefix it can be the id of a trace. */
+export const newRequestId = (): string => `req_${newHexUuid()}`;
+
+/** The 32 hex digits of a request id. */
+export const hexOfRequestId = (requestId: string): string => requestId.slice("req_".length);
+
+/**
+ * What a caller calls the work that its request is a part of: its `x-correlation-id`, else its `x-request-id`, each if
+ * it is of sane form and length and nothing sensitive.
+ */
+export function correlationIdOf(headers: IncomingHttpHeaders): string | undefined {
+  return saneId(headers["x-correlation-id"]) ?? saneId(headers["x-request-id"]);
+}
+
+/** The value of an id header, if it is safe to pass on. */
+function saneId(header: string | string[] | undefined): string | undefined {
+  return typeof header === "string" && sanePattern.test(header) && !isSensitive(header) ? header : undefined;
 }

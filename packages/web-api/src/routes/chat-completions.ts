@@ -11,7 +11,7 @@ import type {
   ResponseFormat,
 } from "@ectus/ai-engine";
 import { type TokenUsage, toTokenUsage } from "@ectus/ai-engine";
-import { EctusError, type Logger } from "@ectus/core";
+import { EctusError, type Logger, runInContext } from "@ectus/core";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Account, Accounting } from "../accounting.ts";
 import type { App } from "../app.ts";
@@ -24,6 +24,7 @@ import { type EventStream, openEventStream } from "../event-stream.ts";
 import { abortedOutcome, endFailedCall, isAborted } from "../failed-call.ts";
 import { loggableError } from "../loggable-error.ts";
 import { inferenceAnswered } from "../middleware/gateway-overhead.ts";
+import { noteBroken } from "../middleware/request-outcome.ts";
 import { publicId } from "../public-ids.ts";
 import { errorAnswers } from "../schemas.ts";
 import { reserveForChat } from "../token-reservation.ts";
@@ -56,7 +57,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
   app.post(
     "/v1/chat/completions",
     {
-      config: { scope: "inference" },
+      config: { scope: "inference", slowAfter: "inference" },
       schema: {
         tags: ["Chat"],
         summary: "Creates an answer to a conversation, at once or as a stream of server-sent events",
@@ -125,7 +126,10 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
     } catch (error) {
       const fault =
         error instanceof EctusError ? error : new EctusError("internal_error", {}, { cause: error });
-      if (!isAborted(fault)) log.warn({ ...loggableError(error), ...request.context }, "stream broken off");
+      if (!isAborted(fault)) {
+        noteBroken(reply.raw, fault.code);
+        runInContext(request.context, () => log.warn(loggableError(error), "stream broken off"));
+      }
       // The end of a stream that failed is an error event and no [DONE], so that nobody takes it for a whole answer.
       events.fail(fault.toBody());
     }

@@ -58,7 +58,7 @@ export function addEmbeddings(app: App, { engine, accounting, signals }: Embeddi
   app.post(
     "/v1/embeddings",
     {
-      config: { scope: "inference" },
+      config: { scope: "inference", slowAfter: "inference" },
       schema: {
         tags: ["Embeddings"],
         summary: "Turns texts into vectors",

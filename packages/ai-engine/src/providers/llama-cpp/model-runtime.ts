@@ -1,4 +1,5 @@
 // One model of the provider: its slots, its place for embeddings, and the load that concurrent first calls share.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { EctusError, errorMessage, type Logger } from "@ectus/core";
 import type { LoadedModel } from "./loaded-model.ts";
 import { createSlotPool, type SlotPool } from "./slot-pool.ts";
@@ -39,6 +40,8 @@ export function createModelRuntime(options: ModelRuntimeOptions): ModelRuntime {
     slots: Array.from({ length: options.sequences }, (_, index) => ({ index, scope: undefined })),
   });
   const embeddingSlot = createSlotPool<null>({ ...pool, slots: [null] });
+  // A model outlives the call that had it loaded, and others wait for the same load: it is nobody's.
+  const outside = AsyncLocalStorage.snapshot();
   let loading: Promise<LoadedModel> | undefined;
   let loaded: LoadedModel | undefined;
 
@@ -65,7 +68,7 @@ export function createModelRuntime(options: ModelRuntimeOptions): ModelRuntime {
     slots,
     embeddingSlot,
     get() {
-      loading ??= load();
+      loading ??= outside(load);
       return loading;
     },
     peek: () => loaded,

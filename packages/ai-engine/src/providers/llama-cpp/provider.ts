@@ -1,17 +1,26 @@
 // The provider of models in this process: puts admission, loading, generation and OpenAI's shapes together.
 import { availableParallelism } from "node:os";
 import { EctusError, type Logger } from "@ectus/core";
+import { type Span, startSpan } from "@ectus/monitoring";
 import type { ChatRequest } from "../../chat.ts";
 import type { CallOptions, Provider } from "../../provider.ts";
+import {
+  generateTemplate,
+  loadTemplate,
+  promptTemplate,
+  recordStep,
+  recordWait,
+  slotTemplate,
+} from "../../step-spans.ts";
 import { createCalls, untilAborted } from "./call.ts";
 import { type StartedChat, toCompletion, toStream, toUsage } from "./chat-answer.ts";
 import { readChatSettings } from "./chat-settings.ts";
 import { embedInputs } from "./embeddings.ts";
 import { answerRoom, generateText, noTokens, type TokenCounts } from "./generation.ts";
 import { disposeLibrary, type LoadedLibrary, loadLibrary } from "./library.ts";
-import { loadModel } from "./loaded-model.ts";
+import { type LoadedModel, loadModel } from "./loaded-model.ts";
 import { chooseSlot, createModelRuntime, type ModelRuntime, type Slot } from "./model-runtime.ts";
-import type { Lease } from "./slot-pool.ts";
+import type { Lease, SlotPool } from "./slot-pool.ts";
 
 export interface ModelLoaded {
   readonly model: string;
@@ -109,10 +118,12 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     const call = calls.open(signal);
     const counts = noTokens();
     let lease: Lease<Slot> | undefined;
+    let generating: Span | undefined;
     let ended = false;
     const release = () => {
       if (ended) return;
       ended = true;
+      generating?.end();
       lease?.release();
       call.end();
     };
@@ -120,13 +131,14 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
       const scope = options.cacheScope?.();
       const ready = runtime.peek();
       const early = ready?.prompt(request.messages);
-      lease = await runtime.slots.acquire(call.signal, (free) =>
+      const turn = runtime.slots.acquire(call.signal, (free) =>
         chooseSlot(free, scope, (slot) => {
           const sequence = ready?.sequences[slot.index];
           return early && sequence ? sequence.compareContextTokens(early).firstDifferentIndex : 0;
         }),
       );
-      const loaded = ready ?? (await untilAborted(runtime.get(), call.signal));
+      lease = await recordTurn(runtime.slots, turn);
+      const loaded = ready ?? (await waitForModel(runtime, call.signal));
       const slot = lease.item;
       const sequence = loaded.sequences[slot.index];
       if (sequence === undefined) throw new EctusError("internal_error");
@@ -147,7 +159,8 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
         counts,
         signal: call.signal,
       });
-      const first = await pieces.next();
+      const first = await recordStep(promptTemplate, () => pieces.next());
+      generating = startSpan(generateTemplate);
       return { model: request.model, pieces, first, counts, call, release };
     } catch (error) {
       release();
@@ -174,9 +187,10 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
       const runtime = runtimeOf(request.model);
       const call = calls.open(signal);
       try {
-        const lease = await runtime.embeddingSlot.acquire(call.signal);
+        const slots = runtime.embeddingSlot;
+        const lease = await recordTurn(slots, slots.acquire(call.signal));
         try {
-          return await embedInputs(await untilAborted(runtime.get(), call.signal), request, call.signal);
+          return await embedInputs(await waitForModel(runtime, call.signal), request, call.signal);
         } finally {
           lease.release();
         }
@@ -226,6 +240,17 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     });
   }
   return provider;
+}
+
+/** Records the wait for a turn of `slots` that was asked for just now, if there is one. */
+function recordTurn<T>(slots: SlotPool<T>, turn: Promise<Lease<T>>): Promise<Lease<T>> {
+  // Nobody waits as long as there is a free slot.
+  return slots.waiting() === 0 ? turn : recordWait(slotTemplate, turn);
+}
+
+/** The model, loaded first if it is not yet. */
+async function waitForModel(runtime: ModelRuntime, signal: AbortSignal): Promise<LoadedModel> {
+  return runtime.peek() ?? (await recordStep(loadTemplate, () => untilAborted(runtime.get(), signal)));
 }
 
 /** What a client that leaves has caused is known here, so that it pays that and no more. */

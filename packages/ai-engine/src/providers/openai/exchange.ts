@@ -1,7 +1,9 @@
 // One HTTP exchange with an upstream through undici's dispatch API: body out, and either the whole answer or its
 // bytes as they arrive. It is undici's leanest interface; request() adds a stream object per call, fetch() far more.
 import { EctusError, errorMessage } from "@ectus/core";
+import type { Span } from "@ectus/monitoring";
 import type { Dispatcher } from "undici";
+import { type ExchangeEnd, endExchangeSpan } from "./exchange-span.ts";
 import type { UpstreamAnswer } from "./failures.ts";
 
 /** Takes the bytes of an event stream. `fail` and `end` are called at most once, one of them. */
@@ -25,6 +27,8 @@ export interface ExchangeOptions {
   readonly headers: string[];
   readonly body: string;
   readonly signal: AbortSignal;
+  /** What the exchange is recorded as; it is over with the exchange. */
+  readonly span: Span | undefined;
   /** Bound of the whole answer; of a stream, until its headers. */
   readonly timeoutMs: number;
   /** Bound of silence within a stream that is being read. */
@@ -44,7 +48,10 @@ export class ConnectionFailure extends Error {}
  *
  * Rejects with `ConnectionFailure`, or an EctusError `upstream_error`, `upstream_timeout` or `client_closed_request`.
  */
-export function exchange(dispatcher: Dispatcher, options: ExchangeOptions): Promise<UpstreamAnswer> {
+export function exchange(
+  dispatcher: Pick<Dispatcher, "dispatch">,
+  options: ExchangeOptions,
+): Promise<UpstreamAnswer> {
   return new Promise((resolve, reject) => {
     const running = new Exchange(options, resolve, reject);
     if (!running.start()) return;
@@ -129,9 +136,11 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
     this.#controller = controller;
     this.#status = status;
     this.#headers = headers;
-    const { openSink } = this.#options;
+    const { openSink, span } = this.#options;
     if (openSink === undefined || status !== 200 || !isEventStream(headers)) return;
     clearTimeout(this.#timer);
+    // Where the end is far from it.
+    span?.addEvent("http.response.head");
     this.#sink = openSink(this);
     this.#resolve({ status, headers, body: "" });
   }
@@ -152,7 +161,7 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 
   onResponseEnd(): void {
     if (this.#over) return;
-    this.#finish();
+    this.#finish({ how: "answered" });
     if (this.#sink !== undefined) {
       this.#sink.end();
       return;
@@ -176,19 +185,21 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 
   stop(): void {
     if (this.#over) return;
-    this.#finish();
+    this.#finish({ how: "stopped" });
     this.#close();
   }
 
   #fail(error: Error): void {
     if (this.#over) return;
-    this.#finish();
+    this.#finish(endOf(error));
     if (this.#sink === undefined) this.#reject(error);
     else this.#sink.fail(error instanceof EctusError ? error : this.#upstreamError(error.message));
   }
 
-  #finish(): void {
+  #finish(end: ExchangeEnd): void {
     this.#over = true;
+    const { span } = this.#options;
+    if (span !== undefined) endExchangeSpan(span, this.#status, end);
     clearTimeout(this.#timer);
     this.#options.signal.removeEventListener("abort", this);
   }
@@ -222,6 +233,12 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
       cause === undefined ? undefined : { cause },
     );
   }
+}
+
+function endOf(error: Error): ExchangeEnd {
+  // A failed connection becomes this code when it is not tried again.
+  if (!(error instanceof EctusError)) return { how: "failed", code: "upstream_error" };
+  return error.code === "client_closed_request" ? { how: "aborted" } : { how: "failed", code: error.code };
 }
 
 function timeOut(running: Exchange): void {

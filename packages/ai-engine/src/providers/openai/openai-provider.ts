@@ -1,11 +1,14 @@
 // Any upstream that speaks OpenAI's HTTP API: OpenAI itself, vLLM, Ollama, LiteLLM and others.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { EctusError, type Logger } from "@ectus/core";
-import { Pool } from "undici";
+import { currentSpan, type SpanTemplate } from "@ectus/monitoring";
+import { type Dispatcher, Pool } from "undici";
 import type { ChatCompletion, ChatCompletionChunk } from "../../chat.ts";
 import type { EmbeddingsResponse } from "../../embeddings.ts";
 import type { CallOptions, Provider } from "../../provider.ts";
 import { ChatStream } from "./chat-stream.ts";
 import { ConnectionFailure, exchange, type Flow } from "./exchange.ts";
+import { addTraceHeaders, exchangeTemplate, startExchangeSpan } from "./exchange-span.ts";
 import { answerFailure, createMask, upstreamMessage } from "./failures.ts";
 import { createRequestBodies } from "./request-body.ts";
 import { type Attempt, type RetryPolicy, withRetries } from "./retry.ts";
@@ -49,8 +52,8 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   const { maxAnswerBytes = defaultMaxAnswerBytes } = options;
   const url = new URL(options.baseUrl);
   const basePath = url.pathname.replace(/\/+$/, "");
-  const chatPath = `${basePath}/chat/completions`;
-  const embeddingsPath = `${basePath}/embeddings`;
+  const chat = endpoint("chat/completions");
+  const embeddings = endpoint("embeddings");
   const pool = new Pool(url.origin, {
     connections: null,
     pipelining: 1,
@@ -58,6 +61,12 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     keepAliveTimeout: keepAliveMs,
     connect: { timeout: Math.min(connectTimeoutMs, timeoutMs) },
   });
+  // A connection outlives the call that it was made for. What is run for it must be in no call's context, which would
+  // stay in memory with it and be taken for that of other calls.
+  const outside = AsyncLocalStorage.snapshot();
+  const dispatcher: Pick<Dispatcher, "dispatch"> = {
+    dispatch: (request, handler) => outside(() => pool.dispatch(request, handler)),
+  };
   const bodies = createRequestBodies(url.hostname);
   const baseHeaders = requestHeaders(options);
   const mask = createMask([options.apiKey ?? "", ...Object.values(options.headers ?? {})]);
@@ -68,7 +77,14 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     now,
   };
 
-  function logRetry(error: EctusError, delayMs: number): void {
+  function endpoint(operation: string): Endpoint {
+    const path = `${basePath}/${operation}`;
+    return { path, template: exchangeTemplate(name, url, path) };
+  }
+
+  function onRetry(error: EctusError, delayMs: number): void {
+    // A failure is worth its trace also when the next try mends it. A limit is none.
+    if (error.code !== "upstream_rate_limited") currentSpan()?.keep("error");
     log.warn(
       { provider: name, code: error.code, delayMs: Math.round(delayMs) },
       "upstream call is tried again",
@@ -76,16 +92,21 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   }
 
   async function send(
-    path: string,
+    { path, template }: Endpoint,
     body: string,
     call: CallOptions,
+    tried: number,
     openSink?: (flow: Flow) => ChatStream,
   ): Promise<Attempt<string>> {
+    const span = startExchangeSpan(template, tried);
+    const headers = callHeaders(baseHeaders, call.correlationId);
+    addTraceHeaders(headers, span);
     try {
-      const answer = await exchange(pool, {
+      const answer = await exchange(dispatcher, {
         provider: name,
         path,
-        headers: callHeaders(baseHeaders, call.correlationId),
+        headers,
+        span,
         body,
         signal: call.signal,
         timeoutMs,
@@ -110,14 +131,14 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   }
 
   async function callJson<T>(
-    path: string,
+    to: Endpoint,
     request: object,
     call: CallOptions,
     isAnswer: (value: unknown) => value is T,
     what: string,
   ): Promise<T> {
     const body = JSON.stringify(request);
-    const text = await withRetries(policy, call.signal, () => send(path, body, call), logRetry);
+    const text = await withRetries(policy, call.signal, (tried) => send(to, body, call, tried), onRetry);
     let value: unknown;
     try {
       value = JSON.parse(text);
@@ -140,7 +161,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   return {
     name,
     chat(request, call) {
-      return callJson(chatPath, bodies.plain(request), call, isChatCompletion, "chat completion");
+      return callJson(chat, bodies.plain(request), call, isChatCompletion, "chat completion");
     },
     async streamChat(request, call) {
       const body = JSON.stringify(bodies.stream(request));
@@ -149,7 +170,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
         stream = new ChatStream({ provider: name, choices: request.n ?? 1, flow, mask });
         return stream;
       };
-      await withRetries(policy, call.signal, () => send(chatPath, body, call, openSink), logRetry);
+      await withRetries(policy, call.signal, (tried) => send(chat, body, call, tried, openSink), onRetry);
       if (stream === undefined)
         throw new EctusError("upstream_error", {
           provider: name,
@@ -160,7 +181,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
     },
     embed(request, call) {
       return callJson(
-        embeddingsPath,
+        embeddings,
         bodies.embeddings(request),
         call,
         isEmbeddingsResponse,
@@ -173,6 +194,11 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
   };
 }
 
+interface Endpoint {
+  readonly path: string;
+  readonly template: SpanTemplate;
+}
+
 function requestHeaders({ apiKey, headers = {} }: OpenAiProviderOptions): string[] {
   const list = ["content-type", "application/json"];
   if (apiKey !== undefined && apiKey !== "") list.push("authorization", `Bearer ${apiKey}`);
@@ -180,11 +206,12 @@ function requestHeaders({ apiKey, headers = {} }: OpenAiProviderOptions): string
   return list;
 }
 
-function callHeaders(base: string[], correlationId: string | undefined): string[] {
+function callHeaders(base: readonly string[], correlationId: string | undefined): string[] {
+  const headers = [...base];
   // undici refuses the whole request for a header that is not valid; an id that is not is left out.
-  return correlationId === undefined || !/^[\x21-\x7e]{1,200}$/.test(correlationId)
-    ? base
-    : [...base, "x-request-id", correlationId];
+  if (correlationId !== undefined && /^[\x21-\x7e]{1,200}$/.test(correlationId))
+    headers.push("x-request-id", correlationId);
+  return headers;
 }
 
 function isChatCompletion(value: unknown): value is ChatCompletion {

@@ -24,16 +24,18 @@ export type Attempt<T> =
  *
  * The wait doubles from 100 ms and is jittered in full, so that callers that failed together do not come back
  * together. A Retry-After of at most 2 s is kept to; with a longer one the error goes to the caller at once.
+ *
+ * @param attempt is told how often it was called before
  */
 export async function withRetries<T>(
   policy: RetryPolicy,
   signal: AbortSignal,
-  attempt: () => Promise<Attempt<T>>,
+  attempt: (tried: number) => Promise<Attempt<T>>,
   onRetry: (error: EctusError, delayMs: number) => void,
 ): Promise<T> {
   const deadline = policy.now() + policy.withinMs;
   for (let tried = 0; ; tried += 1) {
-    const result = await attempt();
+    const result = await attempt(tried);
     if (result.ok) return result.value;
     const { error, retryable } = result;
     if (!retryable || tried >= policy.retries) throw error;

@@ -1,0 +1,193 @@
+// Where lines leave the process: a bounded buffer before standard output or standard error. Whoever reads may stop
+// reading for a while; then lines wait, and beyond the bound they are dropped and counted. Nobody ever waits for a reader.
+//
+// Not pino's own destination, SonicBoom: it hands each write to a thread, where it hangs on a pipe that nobody reads, and
+// the process with it when it is to exit; and what such a thread has in hand at a crash is lost (seen with 4.2). A pipe is
+// written to here without waiting, so that at every moment it is known what has left.
+import { fstatSync, write, writeSync } from "node:fs";
+
+export interface LogSink {
+  /** Takes text of whole lines; false if it is dropped. */
+  write(text: string): boolean;
+  /** Resolves when everything written so far has left; rejects when that takes too long, or nobody reads any more. */
+  flush(): Promise<void>;
+}
+
+export interface LogSinkOptions {
+  /** 1 or 2. */
+  readonly fd: 1 | 2;
+  /** Called when lines are taken again, with how many were dropped. */
+  readonly onRecovered?: (dropped: number) => void;
+}
+
+// Handing over costs more than making a line, so lines leave together; none waits longer than this.
+const gatherMs = 100;
+const gatheredCharacters = 65_536;
+const mostCharacters = 8 * 1_024 * 1_024;
+const firstRetryMs = 5;
+const lastRetryMs = 100;
+const flushMs = 2_000;
+// So long a reader that has stopped holds up the end of the process.
+const exitMs = 1_000;
+const exitRetryMs = 5;
+
+export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
+  const chunks: string[] = [];
+  let gathered = "";
+  /** What of a chunk is still to be written. */
+  let rest: Buffer | undefined;
+  let waitingCharacters = 0;
+  let dropped = 0;
+  let inThread = false;
+  let isClosed = false;
+  let retryMs = firstRetryMs;
+  let timer: NodeJS.Timeout | undefined;
+  let mode: "direct" | "thread" | undefined;
+  const flushing = new Set<{ resolve: () => void; reject: (error: Error) => void }>();
+
+  function start(): void {
+    mode = openMode(fd);
+    process.on("exit", writeAllAtExit);
+  }
+
+  function schedule(ms: number): void {
+    timer ??= setTimeout(pump, ms).unref();
+  }
+
+  function next(): Buffer | undefined {
+    if (rest !== undefined) return rest;
+    let chunk = chunks.shift();
+    if (chunk === undefined) {
+      chunk = gathered;
+      gathered = "";
+    }
+    if (chunk === "") return undefined;
+    waitingCharacters -= chunk.length;
+    rest = Buffer.from(chunk);
+    return rest;
+  }
+
+  /** Writes until nothing is left, or nothing more is taken. */
+  function pump(): void {
+    clearTimeout(timer);
+    timer = undefined;
+    if (inThread || isClosed) return;
+    for (let bytes = next(); bytes !== undefined; bytes = next()) {
+      if (mode === "thread") {
+        inThread = true;
+        write(fd, bytes, (error, written) => {
+          inThread = false;
+          if (settle(error, written)) pump();
+        });
+        return;
+      }
+      let written = 0;
+      let failure: NodeJS.ErrnoException | null = null;
+      try {
+        written = writeSync(fd, bytes);
+      } catch (error) {
+        failure = error as NodeJS.ErrnoException;
+      }
+      if (!settle(failure, written)) return;
+    }
+    for (const waiting of flushing) waiting.resolve();
+    flushing.clear();
+  }
+
+  /** Notes what a write has done; whether the next makes sense now. */
+  function settle(error: NodeJS.ErrnoException | null, written: number): boolean {
+    if (error === null) {
+      retryMs = firstRetryMs;
+      rest = rest === undefined || written >= rest.length ? undefined : rest.subarray(written);
+      if (dropped > 0 && waitingCharacters < mostCharacters / 2) recovered();
+      return true;
+    }
+    if (error.code === "EPIPE" || error.code === "EBADF" || error.code === "ECONNRESET") {
+      close();
+      return false;
+    }
+    // A pipe that is full, or a disk that is.
+    schedule(retryMs);
+    retryMs = Math.min(retryMs * 2, lastRetryMs);
+    return false;
+  }
+
+  function recovered(): void {
+    const lost = dropped;
+    dropped = 0;
+    onRecovered?.(lost);
+  }
+
+  /** Nobody will ever read again. */
+  function close(): void {
+    isClosed = true;
+    chunks.length = 0;
+    gathered = "";
+    rest = undefined;
+    waitingCharacters = 0;
+    process.off("exit", writeAllAtExit);
+    for (const waiting of flushing) waiting.reject(new Error("nobody reads the log any more"));
+    flushing.clear();
+  }
+
+  function writeAllAtExit(): void {
+    const giveUpAt = performance.now() + exitMs;
+    // A write that a thread has in hand ends by itself: the process waits for it.
+    if (inThread) rest = undefined;
+    for (let bytes = next(); bytes !== undefined; bytes = next()) {
+      try {
+        const written = writeSync(fd, bytes);
+        rest = written >= bytes.length ? undefined : bytes.subarray(written);
+      } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        if (code !== "EAGAIN" || performance.now() > giveUpAt) return;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, exitRetryMs);
+      }
+    }
+  }
+
+  return {
+    write(text) {
+      if (mode === undefined) start();
+      if (isClosed) return false;
+      if (waitingCharacters + text.length > mostCharacters) {
+        dropped += 1;
+        return false;
+      }
+      waitingCharacters += text.length;
+      gathered += text;
+      if (gathered.length < gatheredCharacters) {
+        schedule(gatherMs);
+        return true;
+      }
+      chunks.push(gathered);
+      gathered = "";
+      // Already waiting for a reader: it is not asked more often for that.
+      if (retryMs === firstRetryMs) pump();
+      return true;
+    },
+    flush() {
+      if (isClosed) return Promise.reject(new Error("nobody reads the log any more"));
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      const waiting = { resolve, reject };
+      const limit = setTimeout(() => {
+        flushing.delete(waiting);
+        reject(new Error(`the log could not be written within ${flushMs} ms`));
+      }, flushMs);
+      flushing.add(waiting);
+      pump();
+      return promise.finally(() => clearTimeout(limit));
+    },
+  };
+}
+
+/**
+ * Pipes and sockets are written to at once, and refuse what they cannot take: Node.js opens its own streams of them so,
+ * which is all that is asked of those here. Files and terminals always take it, but may take their time, in a thread.
+ */
+function openMode(fd: 1 | 2): "direct" | "thread" {
+  const stats = fstatSync(fd);
+  if (!stats.isFIFO() && !stats.isSocket()) return "thread";
+  const stream = fd === 1 ? process.stdout : process.stderr;
+  return stream.writable ? "direct" : "thread";
+}

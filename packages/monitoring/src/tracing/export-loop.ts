@@ -1,0 +1,238 @@
+// Sends the spans of kept traces, batch by batch, apart from the requests that they are of: a request only puts them
+// into the queue. A receiver that is slow or gone costs bounded memory, and spans beyond it.
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { createFaultLog } from "../fault-log.ts";
+import type { TracingOptions } from "../tracing.ts";
+import { type InstrumentationScope, toReadableSpan } from "./readable-span.ts";
+import type { Span } from "./span.ts";
+import type { Delivery, SpanExporter } from "./span-exporter.ts";
+import { createSpanQueue, type SpanBatch } from "./span-queue.ts";
+import { sizeOf } from "./span-size.ts";
+import type { SpanLossReason } from "./trace-buffer.ts";
+import type { TraceMetrics } from "./trace-metrics.ts";
+
+export interface ExportLimits {
+  /** In the queue and the batch on its way. */
+  readonly mostSpans: number;
+  /** Bytes of those, about. */
+  readonly mostBytes: number;
+  /** Of one batch. Serializing it holds the event loop. */
+  readonly batchSpans: number;
+  readonly batchBytes: number;
+  /** How long a batch waits to become full. */
+  readonly lingerMs: number;
+  /** Between tries: doubled from the first to the last. A receiver that asks for more time gets no more than the last. */
+  readonly firstWaitMs: number;
+  readonly lastWaitMs: number;
+  /** How long a batch is tried. */
+  readonly giveUpMs: number;
+  /** A receiver that rejected nothing for so long is said to be well. */
+  readonly calmMs: number;
+  /** How long a stop may take. */
+  readonly stopMs: number;
+}
+
+export const exportLimits: ExportLimits = {
+  mostSpans: 8_192,
+  mostBytes: 16_000_000,
+  batchSpans: 256,
+  batchBytes: 256_000,
+  lingerMs: 1_000,
+  firstWaitMs: 500,
+  lastWaitMs: 10_000,
+  giveUpMs: 60_000,
+  calmMs: 10_000,
+  stopMs: 5_000,
+};
+
+export interface ExportLoopOptions extends Pick<TracingOptions, "resource" | "log"> {
+  readonly exporter: SpanExporter;
+  readonly scope: InstrumentationScope;
+  readonly metrics: TraceMetrics;
+  readonly limits?: Partial<ExportLimits>;
+}
+
+export interface ExportLoop {
+  /** Takes spans of one trace: all, or none if there is no room. */
+  add(spans: readonly Span[]): void;
+  /** Spans that were neither delivered nor lost so far. */
+  readonly waiting: number;
+  /** Resolves when what was added so far was delivered or lost. */
+  flush(): Promise<void>;
+  /** Delivers what it can in the time that a stop may take, and ends. */
+  close(): Promise<void>;
+}
+
+const waitMessage = "traces cannot be delivered; they wait, and are lost beyond a number";
+const undelivered = "undelivered";
+const rejecting = "rejecting";
+
+export function startExportLoop(options: ExportLoopOptions): ExportLoop {
+  const { exporter, resource, scope, metrics, log } = options;
+  const limits: ExportLimits = { ...exportLimits, ...options.limits };
+  const faults = createFaultLog(log);
+  const queue = createSpanQueue();
+  const stopping = new AbortController();
+  // How many spans were added since the start, and how many were delivered or lost.
+  let added = 0;
+  let settled = 0;
+  // Of those in the queue and in the batch on its way.
+  let heldBytes = 0;
+  // Spans lost since a fault began.
+  let lost = 0;
+  let refusedAtMs = Number.NEGATIVE_INFINITY;
+  let failures = 0;
+  let isHurried = false;
+  let stopBy = Number.POSITIVE_INFINITY;
+  let wake = (): void => {};
+  const flushes = new Set<{ readonly until: number; resolve(): void }>();
+
+  function settle(count: number): void {
+    settled += count;
+    for (const flush of flushes)
+      if (settled >= flush.until) {
+        flushes.delete(flush);
+        flush.resolve();
+      }
+    if (flushes.size === 0) isHurried = false;
+  }
+
+  function lose(reason: SpanLossReason, count: number): void {
+    if (count === 0) return;
+    lost += count;
+    metrics.lost(reason, count);
+  }
+
+  function fault(name: string, fields: object, message: string): void {
+    if (faults.open.size === 0) lost = 0;
+    faults.failed(name, fields, message);
+  }
+
+  /** Half of the queue is free, so that a receiver which is too slow does not fail and recover all the time. */
+  function mendIfDelivering(): void {
+    const isRoom = added - settled <= limits.mostSpans / 2 && heldBytes <= limits.mostBytes / 2;
+    if (failures === 0 && isRoom)
+      faults.mended(undelivered, { lostSpans: lost }, "traces are delivered again");
+  }
+
+  /** Until `isEnough` or `byMs`; whatever may change what is waited for calls `wake`. */
+  async function waitUntil(isEnough: () => boolean, byMs: number): Promise<void> {
+    while (!isEnough()) {
+      const leftMs = byMs - performance.now();
+      if (leftMs <= 0) return;
+      await new Promise<void>((resolve) => {
+        // Spans that wait do not keep a process alive; its stop waits for them.
+        const timer = Number.isFinite(leftMs) ? setTimeout(resolve, leftMs).unref() : undefined;
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+  }
+
+  const isStopping = (): boolean => stopBy !== Number.POSITIVE_INFINITY;
+  const isFull = (): boolean => queue.length >= limits.batchSpans || queue.bytes >= limits.batchBytes;
+
+  async function run(): Promise<void> {
+    for (;;) {
+      await waitUntil(() => queue.length > 0 || isStopping(), Number.POSITIVE_INFINITY);
+      await waitUntil(() => isFull() || isHurried || isStopping(), performance.now() + limits.lingerMs);
+      if (queue.length === 0) return;
+      const batch = queue.take(limits.batchSpans, limits.batchBytes);
+      await deliver(batch);
+      heldBytes -= batch.bytes;
+      settle(batch.spans.length);
+      mendIfDelivering();
+      // Others have their turn between two batches.
+      await nextTurn();
+    }
+  }
+
+  async function deliver({ spans }: SpanBatch): Promise<void> {
+    const giveUpAt = performance.now() + limits.giveUpMs;
+    const readable = spans.map((span) => toReadableSpan(span, resource, scope));
+    for (;;) {
+      if (performance.now() >= stopBy) return lose("stopped", spans.length);
+      const delivery = await exporter.send(readable, stopping.signal);
+      if (delivery.outcome !== "failed") return conclude(delivery, spans.length);
+      failures += 1;
+      fault(undelivered, { reason: delivery.reason }, waitMessage);
+      // Nobody is there: a stop does not wait for what will not come.
+      if (isStopping() && !delivery.isReachable) stopBy = 0;
+      const waitMs = Math.min(delivery.retryAfterMs ?? backoffMs(), limits.lastWaitMs);
+      const nextAt = performance.now() + waitMs;
+      if (!isStopping() && nextAt >= giveUpAt) {
+        // Its time is over, but the receiver's rest is not.
+        lose("undelivered", spans.length);
+        return waitUntil(isStopping, nextAt);
+      }
+      const wasStopping = isStopping();
+      // A stop begins with one more try.
+      await waitUntil(() => isStopping() && !wasStopping, Math.min(nextAt, stopBy));
+    }
+  }
+
+  /** With chance, so that many instances do not come back at once. */
+  function backoffMs(): number {
+    const fullMs = Math.min(limits.firstWaitMs * 2 ** (failures - 1), limits.lastWaitMs);
+    return fullMs * (0.75 + Math.random() / 4);
+  }
+
+  function conclude(delivery: Exclude<Delivery, { outcome: "failed" }>, count: number): void {
+    failures = 0;
+    const rejected = delivery.outcome === "taken" ? Math.min(delivery.rejected, count) : count;
+    metrics.exported(count - rejected);
+    if (rejected > 0) {
+      refusedAtMs = performance.now();
+      const reason = delivery.outcome === "taken" ? "it took a part" : delivery.reason;
+      fault(rejecting, { reason }, "the receiver of traces rejects spans");
+      lose("rejected", rejected);
+    } else if (performance.now() - refusedAtMs >= limits.calmMs) {
+      faults.mended(rejecting, { lostSpans: lost }, "the receiver of traces rejects none any more");
+    }
+  }
+
+  const running = run();
+
+  return {
+    add(spans) {
+      if (spans.length === 0) return;
+      const sized = spans.map((span) => ({ span, bytes: sizeOf(span) }));
+      const bytes = sized.reduce((sum, one) => sum + one.bytes, 0);
+      if (isStopping()) return lose("stopped", spans.length);
+      const isRoom =
+        added - settled + spans.length <= limits.mostSpans && heldBytes + bytes <= limits.mostBytes;
+      if (!isRoom) {
+        fault(undelivered, { reason: "slow" }, waitMessage);
+        return lose("queue_full", spans.length);
+      }
+      added += spans.length;
+      heldBytes += bytes;
+      const before = queue.length;
+      queue.put(sized);
+      if (before === 0 || isFull()) wake();
+    },
+    get waiting() {
+      return added - settled;
+    },
+    flush() {
+      if (settled >= added) return Promise.resolve();
+      return new Promise((resolve) => {
+        flushes.add({ until: added, resolve });
+        isHurried = true;
+        wake();
+      });
+    },
+    async close() {
+      if (!isStopping()) {
+        stopBy = performance.now() + limits.stopMs;
+        wake();
+      }
+      const timer = setTimeout(() => stopping.abort(), limits.stopMs);
+      await running;
+      clearTimeout(timer);
+      exporter.close();
+    },
+  };
+}

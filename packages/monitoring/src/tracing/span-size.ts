@@ -1,0 +1,27 @@
+// About how many bytes a span takes in memory and when it is sent, for the bounds of queue and batch.
+import type { Attributes } from "@opentelemetry/api";
+import type { Span } from "./span.ts";
+
+const ofSpan = 200;
+const ofAttribute = 16;
+
+export function sizeOf({ template, attributes, details }: Span): number {
+  let bytes = ofSpan + sizeOfAttributes(template.attributes);
+  if (attributes !== undefined) bytes += sizeOfAttributes(attributes);
+  if (details === undefined) return bytes;
+  for (const event of details.events) bytes += ofSpan + sizeOfAttributes(event.attributes);
+  for (const link of details.links) bytes += ofSpan + sizeOfAttributes(link.attributes);
+  return bytes;
+}
+
+function sizeOfAttributes(attributes: Attributes): number {
+  let bytes = 0;
+  for (const key in attributes) {
+    bytes += ofAttribute + key.length;
+    const value = attributes[key];
+    if (typeof value === "string") bytes += value.length;
+    else if (Array.isArray(value))
+      for (const element of value) bytes += ofAttribute + (typeof element === "string" ? element.length : 0);
+  }
+  return bytes;
+}

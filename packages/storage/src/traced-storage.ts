@@ -1,0 +1,106 @@
+// A storage whose operations are spans of the work in progress. They say nothing of whose blob it is, nor which.
+import type { Readable } from "node:stream";
+import { EctusError } from "@ectus/core";
+import { errorTypeOf, type Span, type SpanTemplate, startSpan } from "@ectus/monitoring";
+import { SpanKind } from "@opentelemetry/api";
+import type { BlobStorage } from "./storage.ts";
+
+/** @param kind of storage, in a word */
+export function traceStorage(storage: BlobStorage, kind: string): BlobStorage {
+  const template = (operation: string): SpanTemplate => ({
+    name: `storage ${operation}`,
+    kind: SpanKind.INTERNAL,
+    attributes: { "ectus.storage.operation": operation, "ectus.storage.kind": kind },
+  });
+  const templates = {
+    write: template("write"),
+    read: template("read"),
+    stat: template("stat"),
+    remove: template("remove"),
+    list: template("list"),
+    removeUnfinished: template("remove_unfinished"),
+  };
+
+  return {
+    write: (tenantId, blobId, source, options) =>
+      traced(templates.write, async (span) => {
+        const digest = await storage.write(tenantId, blobId, source, options);
+        span?.setAttribute(bytesAttribute, digest.bytes);
+        return digest;
+      }),
+
+    async read(tenantId, blobId, range) {
+      const span = startSpan(templates.read);
+      try {
+        const stream = await storage.read(tenantId, blobId, range);
+        if (span !== undefined) endWith(stream, span);
+        return stream;
+      } catch (error) {
+        fail(span, error);
+        span?.end();
+        throw error;
+      }
+    },
+
+    stat: (tenantId, blobId) => traced(templates.stat, () => storage.stat(tenantId, blobId)),
+
+    remove: (tenantId, blobId) => traced(templates.remove, () => storage.remove(tenantId, blobId)),
+
+    // As long as its reader takes.
+    async *list(tenantId) {
+      const span = startSpan(templates.list);
+      try {
+        yield* storage.list(tenantId);
+      } catch (error) {
+        fail(span, error);
+        throw error;
+      } finally {
+        span?.end();
+      }
+    },
+
+    removeUnfinished: (before) => traced(templates.removeUnfinished, () => storage.removeUnfinished(before)),
+  };
+}
+
+const bytesAttribute = "ectus.storage.bytes";
+
+async function traced<T>(template: SpanTemplate, work: (span: Span | undefined) => Promise<T>): Promise<T> {
+  const span = startSpan(template);
+  try {
+    return await work(span);
+  } catch (error) {
+    fail(span, error);
+    throw error;
+  } finally {
+    span?.end();
+  }
+}
+
+/** Ends a span when a stream has closed: read to its end, left, or broken. */
+function endWith(stream: Readable, span: Span): void {
+  stream.once("close", () => {
+    const { bytesRead } = stream as { readonly bytesRead?: unknown };
+    if (typeof bytesRead === "number") span.setAttribute(bytesAttribute, bytesRead);
+    const error = stream.errored;
+    if (isFault(error)) {
+      span.keep("error");
+      span.fail(errorTypeOf(error));
+    } else if (error !== null || !stream.readableEnded) {
+      span.fail("abandoned");
+    }
+    span.end();
+  });
+}
+
+/** Whether a stream broke by itself; its reader may have destroyed it with an error of its own. */
+function isFault(error: Error | null): boolean {
+  return error !== null && (error instanceof EctusError || "syscall" in error);
+}
+
+/** The trace is kept when it is the storage that failed, and not who asked for what it cannot do. */
+function fail(span: Span | undefined, error: unknown): void {
+  if (span === undefined) return;
+  if (error instanceof EctusError && error.status >= 500) span.keep("error");
+  span.fail(errorTypeOf(error));
+}
