@@ -366,7 +366,7 @@ interface Server extends ServerPorts {
 
 async function startServer({ tracesEndpoint }: Parties, kind: ServerKind): Promise<Server> {
   const usual: ForkOptions = {
-    execArgv: ["--import", "@opentelemetry/auto-instrumentations-node/register"],
+    execArgv: ["--import", import.meta.resolve("@opentelemetry/auto-instrumentations-node/register")],
     env: {
       ...process.env,
       OTEL_TRACES_SAMPLER: "parentbased_traceidratio",

@@ -19,8 +19,8 @@ export interface MeasuredRecording {
 export interface MeasuredExport {
   /** CPU time of a span that is kept, from its start to the receiver's answer. */
   readonly usPerSpan: number;
-  /** The longest turn of the event loop, of CPU time. */
+  /** The longest turn of the event loop. */
   readonly stallMs: number;
-  /** The same with spans of 128 attributes of 4,096 characters. */
+  /** The same with spans whose attributes are as long as they may be, 64 KB. */
   readonly longStallMs: number;
 }

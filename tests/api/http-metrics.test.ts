@@ -4,6 +4,7 @@ import { catalogue, createInstruments, Registry } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { recordTraces } from "../monitoring/recorded-traces.ts";
 import { until } from "../postgres/until.ts";
 import { type RawConnection, rawConnection } from "./raw-http.ts";
 import { chatModel, startApi, type TestApi, type TestTenant } from "./start-api.ts";
@@ -14,7 +15,12 @@ let tenant: TestTenant;
 const open: RawConnection[] = [];
 
 beforeAll(async () => {
-  api = await startApi({ instruments: createInstruments(registry), logLevel: "error" });
+  api = await startApi({
+    instruments: createInstruments(registry),
+    tracing: recordTraces(0).tracing,
+    traceTrustedPeers: ["127.0.0.1"],
+    logLevel: "error",
+  });
   tenant = await api.makeTenant();
 });
 afterAll(() => api.close());

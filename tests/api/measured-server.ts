@@ -56,7 +56,15 @@ export async function startMeasuredServer({
     destination: { write: (line) => void lines.push(line) },
   });
   const traces = recordTraces(sampleRatio);
-  const app = fastify({ routerOptions: { ignoreTrailingSlash: true } }) as unknown as FastifyInstance;
+  const app = fastify({
+    routerOptions: { ignoreTrailingSlash: true },
+    frameworkErrors: (error, request, reply) => {
+      reply
+        .status(error.statusCode ?? 500)
+        .header("x-request-id", request.id)
+        .send();
+    },
+  }) as unknown as FastifyInstance;
   addObservability(app, {
     logging,
     instruments: createInstruments(registry),

@@ -77,7 +77,12 @@ export interface Answer {
 }
 
 export interface TestApiOptions
-  extends Partial<Pick<ServerOptions, "instruments" | "maxFileBytes" | "stallMs" | "storage">> {
+  extends Partial<
+    Pick<
+      ServerOptions,
+      "instruments" | "tracing" | "traceTrustedPeers" | "maxFileBytes" | "stallMs" | "storage"
+    >
+  > {
   /** The application's database URL; a new test database by default. */
   readonly databaseUrl?: string;
   /** The owner's URL of the same. */

@@ -12,6 +12,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { until } from "../postgres/until.ts";
 import { type ContainerLog, openContainerLog } from "./container-log.ts";
 import { type LogReceiver, type LogRecord, startLogReceiver } from "./log-receiver.ts";
+import { scrapeMetrics } from "./read-metrics.ts";
 import { type Collector, collectorConfig, startCollector } from "./start-collector.ts";
 
 const program = (await peer("otel-collector"))?.files.otelcol ?? "";
@@ -257,6 +258,22 @@ Node.js v26.10.0`;
     await until(() => new Set(bodies()).size >= all.length, 20_000);
     await second.stop();
     expect([...new Set(bodies())].toSorted()).toEqual(all);
+  });
+
+  test("it counts what it sent and what was refused", async () => {
+    const collector = await start();
+    const log = await pod("counted");
+    await log.append("stdout", linesOf(numbered(0, 100)));
+    await received(100);
+    receiver.answerWith(400);
+    await log.append("stdout", linesOf(numbered(100, 130)));
+    await until(async () => {
+      const metrics = await scrapeMetrics(collector.metricsUrl);
+      return (
+        metrics.valueOf("otelcol_exporter_sent_log_records") === 100 &&
+        metrics.valueOf("otelcol_exporter_send_failed_log_records") === 30
+      );
+    }, 20_000);
   });
 
   test("a file that is rotated is read to its end, and once", async () => {

@@ -1,4 +1,4 @@
-import { EctusError, type ErrorCode } from "@ectus/core";
+import { currentContext, EctusError, type ErrorCode, type Logger } from "@ectus/core";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import fc from "fast-check";
 import { beforeEach, describe, expect, test } from "vitest";
@@ -186,6 +186,40 @@ describe("a stream", () => {
     expect(span.attributes).not.toHaveProperty("error.type");
   });
 
+  test("has one span that ends once, whatever its reader, its provider and its client do in which order", async () => {
+    type Step = "next" | "return" | "abort" | "push" | "end" | "fail";
+    const step = fc.constantFrom<Step>("next", "return", "abort", "push", "end", "fail");
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 8 }), async (steps) => {
+        const recorded = recordTraces();
+        const engine = createTestEngine();
+        const controller = new AbortController();
+        await inTrace(recorded, async () => {
+          const starting = engine.stream("two", controller.signal);
+          const source = last(engine).stream();
+          const { chunks } = await starting;
+          const reader = chunks[Symbol.asyncIterator]();
+          const reads: Promise<unknown>[] = [];
+          for (const what of [...steps, "abort" as const]) {
+            if (what === "next") {
+              // One at a time, as all readers do.
+              if (reads.length === 0) reads.push(settled(reader.next()).then(() => reads.pop()));
+            } else if (what === "return") await reader.return?.();
+            else if (what === "abort") controller.abort();
+            else if (what === "push") source.push(text);
+            else if (what === "end") source.end();
+            else source.fail(fault("stream_interrupted"));
+            await Promise.resolve();
+          }
+          await Promise.all(reads);
+        });
+        const names = (await recorded.spans()).map(({ name }) => name);
+        expect(names.toSorted()).toEqual(["ai.chat", "request"]);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   test.each([
     ["its reader gives up", undefined, "stream_interrupted"],
     ["this server cuts", new EctusError("shutting_down"), "shutting_down"],
@@ -261,6 +295,20 @@ describe("a call that brings no answer", () => {
     const span = await spanOf("ai.chat");
     expect(span.attributes["error.type"]).toBe("TypeError");
     expect(JSON.stringify([span.attributes, span.events, span.status])).not.toContain("secret");
+  });
+
+  test("because a provider throws at once is over, too", async () => {
+    const provider = {
+      name: "first",
+      chat() {
+        throw new TypeError("of the test");
+      },
+    };
+    const engine = createTestEngine({
+      providers: new Map(["first", "second"].map((name) => [name, provider as never])),
+    });
+    await inTrace(traces, () => settled(engine.chat()));
+    expect((await spanOf("ai.chat")).attributes["error.type"]).toBe("TypeError");
   });
 
   test("whose client left is no error, and says what was used", async () => {
@@ -350,6 +398,36 @@ describe("routes", () => {
     ]);
   });
 
+  test("whose circuit changes are logged with the ids of the call that did it, and of none if time did", async () => {
+    const logged: unknown[] = [];
+    const warn = ({ circuit }: { readonly circuit?: string }): void => {
+      if (circuit !== undefined) logged.push([circuit, currentContext()?.requestId]);
+    };
+    const engine = createTestEngine({
+      circuit: {
+        consecutiveFailures: 1,
+        failureRatio: 1,
+        minimumCalls: 100,
+        windowMs: 1000,
+        coolDownMs: 5000,
+      },
+      log: { warn } as unknown as Logger,
+    });
+    const ask = async (end: (call: AskedCall) => void) => {
+      const answer = settled(engine.chat());
+      end(last(engine));
+      await answer;
+    };
+    await inTrace(traces, () => ask((call) => call.fail(fault("upstream_error"))), "first");
+    engine.clock.ms += 5000;
+    await inTrace(traces, () => ask((call) => call.answer()), "second");
+    expect(logged).toEqual([
+      ["open", "first"],
+      ["half-open", undefined],
+      ["closed", "second"],
+    ]);
+  });
+
   test("that calls wait for have spans of the wait, also when it is in vain", async () => {
     const engine = createTestEngine({ maxConcurrent: 1, queue: 1, maxQueueWaitMs: 20 });
     const running = engine.chat();
@@ -370,6 +448,7 @@ describe("what is not as it should be", () => {
     const wrong = fc.oneof(
       fc.string({ minLength: 1 }),
       fc.constant(Number.NaN),
+      fc.constant(Number.POSITIVE_INFINITY),
       fc.object(),
       fc.constant(null),
     );
@@ -390,6 +469,19 @@ describe("what is not as it should be", () => {
       }),
       { numRuns: 30 },
     );
+  });
+
+  test.each([0.5, -1, 2 ** 53, Number.NaN])("in a count of a request is left out: %d", async (count) => {
+    const engine = createTestEngine();
+    await inTrace(traces, async () => {
+      const request = { model: "one", messages: [], max_tokens: count, n: count };
+      const answer = engine.engine.chat(request, { signal });
+      last(engine).answer();
+      await answer;
+    });
+    const { attributes } = await spanOf("ai.chat");
+    expect(attributes).not.toHaveProperty(["gen_ai.request.max_tokens"]);
+    expect(attributes).not.toHaveProperty(["gen_ai.request.choice.count"]);
   });
 
   test("in an answer is left out", async () => {

@@ -23,7 +23,7 @@ export interface LogSinkOptions {
 // Handing over costs more than making a line, so lines leave together; none waits longer than this.
 const gatherMs = 100;
 const gatheredCharacters = 65_536;
-const mostCharacters = 8 * 1_024 * 1_024;
+const mostWaitingBytes = 8 * 1_024 * 1_024;
 const firstRetryMs = 5;
 const lastRetryMs = 100;
 const flushMs = 2_000;
@@ -32,11 +32,12 @@ const exitMs = 1_000;
 const exitRetryMs = 5;
 
 export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
-  const chunks: string[] = [];
+  const chunks: Buffer[] = [];
   let gathered = "";
   /** What of a chunk is still to be written. */
   let rest: Buffer | undefined;
-  let waitingCharacters = 0;
+  /** In chunks. */
+  let waitingBytes = 0;
   let dropped = 0;
   let inThread = false;
   let isClosed = false;
@@ -54,16 +55,19 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
     timer ??= setTimeout(pump, ms).unref();
   }
 
+  function closeChunk(): void {
+    if (gathered === "") return;
+    const chunk = Buffer.from(gathered);
+    gathered = "";
+    chunks.push(chunk);
+    waitingBytes += chunk.length;
+  }
+
   function next(): Buffer | undefined {
     if (rest !== undefined) return rest;
-    let chunk = chunks.shift();
-    if (chunk === undefined) {
-      chunk = gathered;
-      gathered = "";
-    }
-    if (chunk === "") return undefined;
-    waitingCharacters -= chunk.length;
-    rest = Buffer.from(chunk);
+    if (chunks.length === 0) closeChunk();
+    rest = chunks.shift();
+    waitingBytes -= rest?.length ?? 0;
     return rest;
   }
 
@@ -99,7 +103,7 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
     if (error === null) {
       retryMs = firstRetryMs;
       rest = rest === undefined || written >= rest.length ? undefined : rest.subarray(written);
-      if (dropped > 0 && waitingCharacters < mostCharacters / 2) recovered();
+      if (dropped > 0 && waitingBytes < mostWaitingBytes / 2) recovered();
       return true;
     }
     if (error.code === "EPIPE" || error.code === "EBADF" || error.code === "ECONNRESET") {
@@ -124,7 +128,7 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
     chunks.length = 0;
     gathered = "";
     rest = undefined;
-    waitingCharacters = 0;
+    waitingBytes = 0;
     process.off("exit", writeAllAtExit);
     for (const waiting of flushing) waiting.reject(new Error("nobody reads the log any more"));
     flushing.clear();
@@ -150,18 +154,16 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
     write(text) {
       if (mode === undefined) start();
       if (isClosed) return false;
-      if (waitingCharacters + text.length > mostCharacters) {
+      if (waitingBytes + gathered.length + text.length > mostWaitingBytes) {
         dropped += 1;
         return false;
       }
-      waitingCharacters += text.length;
       gathered += text;
       if (gathered.length < gatheredCharacters) {
         schedule(gatherMs);
         return true;
       }
-      chunks.push(gathered);
-      gathered = "";
+      closeChunk();
       // Already waiting for a reader: it is not asked more often for that.
       if (retryMs === firstRetryMs) pump();
       return true;

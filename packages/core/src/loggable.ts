@@ -2,35 +2,11 @@
 // is named as a secret is hidden here; what looks like one is hidden in the finished line (redact.ts).
 import { redacted, redactText } from "./redact.ts";
 
-/** Without case, dashes and underscores. */
-const secretNames: ReadonlySet<string> = new Set([
-  "authorization",
-  "proxyauthorization",
-  "apikey",
-  "xapikey",
-  "password",
-  "passwd",
-  "passphrase",
-  "pwd",
-  "secret",
-  "clientsecret",
-  "token",
-  "accesstoken",
-  "refreshtoken",
-  "idtoken",
-  "sessiontoken",
-  "bearertoken",
-  "key",
-  "accesskey",
-  "secretkey",
-  "secretaccesskey",
-  "privatekey",
-  "signingkey",
-  "encryptionkey",
-  "cookie",
-  "setcookie",
-  "credentials",
-]);
+/** Without case, dashes and underscores. These are secrets alone, but not as the ends of other names. */
+const secretNames: ReadonlySet<string> = new Set(["pwd", "token", "idtoken", "key"]);
+/** Whatever stands before them: dbPassword, OPENAI_API_KEY, aws-secret-access-key. */
+const secretEndings =
+  /(?:authorization|password|passwd|passphrase|secret|cookie|credentials|(?:api|access|account|secret|private|signing|encryption)key|(?:access|refresh|auth|session|bearer|api)token)$/;
 
 const mostDepth = 6;
 const mostItems = 100;
@@ -74,7 +50,9 @@ export function toLoggable(value: unknown): unknown {
 /** A text of bounded length, with a note of what is missing. */
 export function cutText(text: string, most = mostTextCharacters): string {
   if (text.length <= most) return text;
-  const shown = redactText(text.slice(0, most + seenBehindCut)).slice(0, most);
+  const hidden = redactText(text.slice(0, most + seenBehindCut));
+  // What was hidden is shorter than it was: then the end, where a secret may be cut in two, has come nearer.
+  const shown = hidden.slice(0, Math.min(most, Math.max(0, hidden.length - seenBehindCut)));
   return `${shown}… [${text.length - shown.length} more characters]`;
 }
 
@@ -180,14 +158,17 @@ function describeField(
   }
 }
 
-/** What is not there has nothing to hide. */
 function hidden(fields: Readonly<Record<string, unknown>>, name: string): Plain {
   try {
-    const value = fields[name];
-    return value === undefined || value === null ? value : redacted;
+    return hide(fields[name]);
   } catch {
     return redacted;
   }
+}
+
+/** What is not there has nothing to hide, and yes or no is no secret. */
+function hide(value: unknown): Plain {
+  return value === undefined || value === null || typeof value === "boolean" ? value : redacted;
 }
 
 function set(result: Record<string, Plain>, name: string, value: Plain, budget: Budget): void {
@@ -210,22 +191,43 @@ function describeMap(map: ReadonlyMap<unknown, unknown>, depth: number, budget: 
     count += 1;
     budget.values -= 1;
     const name = typeof key === "object" && key !== null ? "[object]" : String(key);
-    set(result, name, kindOfName(name) === "secret" ? redacted : describe(value, depth + 1, budget), budget);
+    set(
+      result,
+      name,
+      kindOfName(name) === "secret" ? hide(value) : describe(value, depth + 1, budget),
+      budget,
+    );
   }
   return result;
 }
 
 function describeItems(items: Iterable<unknown>, length: number, depth: number, budget: Budget): Plain {
   const result: Plain[] = [];
+  // Headers are pairs in an array or one array of names and values.
+  let isNamedSecret = false;
   for (const item of items) {
     if (result.length === mostItems || budget.values <= 0) {
       result.push(`[${length - result.length} more]`);
       break;
     }
     budget.values -= 1;
-    result.push(describe(item, depth + 1, budget));
+    const isText = typeof item === "string";
+    result.push(isNamedSecret && isText ? redacted : describe(item, depth + 1, budget));
+    isNamedSecret = !isNamedSecret && isText && kindOfName(item) === "secret";
   }
   return result;
+}
+
+const hiddenMessage = "[not shown: it may quote values]";
+// SQLSTATE classes whose messages name tables, columns and constraints at most (PostgreSQL manual, appendix A). Those of
+// data exceptions quote values ("invalid input syntax for type integer: \"Ada\""), and functions raise what they like.
+const namingOnly = /^(?:08|0A|23|25|26|28|2B|3D|40|42|53|54|55|57|58)/;
+
+/** Whether an error is PostgreSQL's and its message may have what somebody stored. */
+function quotesValues(severity: unknown, code: unknown): boolean {
+  return (
+    typeof severity === "string" && typeof code === "string" && code.length === 5 && !namingOnly.test(code)
+  );
 }
 
 /**
@@ -241,15 +243,18 @@ function describeError(error: Error, depth: number, budget: Budget, causes = mos
     }
   };
   const described: Record<string, Plain> = { type: nameOf(error, read("name")) };
-  const message = read("message");
-  described.message = takeText(
-    typeof message === "string" ? message : unreadable,
-    mostTextCharacters,
-    budget,
-  );
-  const stack = read("stack");
-  if (typeof stack === "string") described.stack = takeText(stack, mostStackCharacters, budget);
+  const given = read("message");
   const code = read("code");
+  const message = typeof given === "string" ? given : unreadable;
+  const shown = quotesValues(read("severity"), code) ? hiddenMessage : message;
+  described.message = takeText(shown, mostTextCharacters, budget);
+  const stack = read("stack");
+  if (typeof stack === "string")
+    described.stack = takeText(
+      stack.replace(message, () => shown),
+      mostStackCharacters,
+      budget,
+    );
   if (typeof code === "string") described.code = takeText(code, mostNameCharacters, budget);
   else if (typeof code === "number") described.code = code;
   const inner = (value: unknown): Plain => {
@@ -302,7 +307,8 @@ function kindOfName(name: string): NameKind {
 }
 
 function toKind(name: string): NameKind {
-  if (secretNames.has(name.replace(/[-_\s]/g, "").toLowerCase())) return "secret";
+  const plainName = name.replace(/[-_\s]/g, "").toLowerCase();
+  if (secretNames.has(plainName) || secretEndings.test(plainName)) return "secret";
   // pino takes what every object inherits under such a name for a function of its own.
   return ownNames.has(name) || name in Object.prototype ? "reserved" : "plain";
 }

@@ -41,6 +41,8 @@ export interface Logging {
   /**
    * Changes levels while the program runs, for `forMs` milliseconds (a day at most) if it is given; undefined: those
    * that are configured.
+   *
+   * @throws RangeError if `forMs` is no time
    */
   setLevels(levels: LogLevels | undefined, forMs?: number): void;
   /** Changes the levels that are configured, and takes them. */
@@ -118,8 +120,15 @@ export function createLogging({ levels: given, format, destination = 1 }: Loggin
     },
     stream,
   );
+  const child: (this: Logger, bindings: object, options?: object) => Logger = root.child;
+  Object.assign(root, {
+    /** What a child has on all its lines are values like any other. */
+    child(this: Logger, bindings: object, options?: object) {
+      return child.call(this, toFields(bindings), options);
+    },
+  });
   // What it says of itself is always said.
-  const own = root.child({ module: "logging" }, { level: "info" });
+  const own = child.call(root, { module: "logging" }, { level: "info" });
   const modules = new Map<string, Logger>();
   let configured = given;
   let inForce = given;
@@ -144,7 +153,7 @@ export function createLogging({ levels: given, format, destination = 1 }: Loggin
     module(name) {
       let logger = modules.get(name);
       if (logger === undefined) {
-        logger = root.child({ module: name }, { level: levelOf(inForce, name) });
+        logger = child.call(root, { module: name }, { level: levelOf(inForce, name) });
         modules.set(name, logger);
       }
       return logger;
@@ -164,6 +173,7 @@ export function createLogging({ levels: given, format, destination = 1 }: Loggin
       return until;
     },
     setLevels(levels, forMs) {
+      if (forMs !== undefined && !(forMs > 0)) throw new RangeError(`Levels cannot hold for ${forMs} ms.`);
       if (levels === undefined) return take(configured, undefined, "log levels are as configured again");
       take(
         levels,

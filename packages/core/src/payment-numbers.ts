@@ -41,23 +41,30 @@ export function hideCards(text: string, shown: string): string {
   );
 }
 
+// Numbers of cards are written in groups of four to six digits, of which the last may be what is left; rows of small
+// numbers are none.
+const leastInFirst = 4;
+const leastInGroup = 3;
+
 /** Other numbers may stand beside the card's, as its date: looks at each way to join groups of digits. */
 function hideInRun(run: string, shown: string, glued: { left: boolean; right: boolean }): string {
   const groups = [...run.matchAll(groupsPattern)];
   let result = "";
   let done = 0;
   for (let first = glued.left ? 1 : 0; first < groups.length; first += 1) {
-    const start = groups[first]?.index ?? 0;
-    if (start < done) continue;
+    const { index: start, 0: begin } = groups[first] as RegExpExecArray;
+    if (start < done || begin.length < leastInFirst) continue;
     let digits = "";
     for (let last = first; last < groups.length - (glued.right ? 1 : 0); last += 1) {
       const group = groups[last] as RegExpExecArray;
       if (digits.length + group[0].length > mostCardDigits) break;
       digits += group[0];
-      if (digits.length < leastCardDigits || !isCardNumber(digits)) continue;
-      result += run.slice(done, start) + shown;
-      done = group.index + group[0].length;
-      break;
+      if (digits.length >= leastCardDigits && isCardNumber(digits)) {
+        result += run.slice(done, start) + shown;
+        done = group.index + group[0].length;
+        break;
+      }
+      if (group[0].length < leastInGroup) break;
     }
   }
   return result + run.slice(done);
@@ -68,15 +75,27 @@ const mostGlued = 64;
 /** Whether digits are part of something longer: a number in hex, or the decimals of one. */
 function isGlued(text: string, edge: number, step: 1 | -1): boolean {
   let at = edge + step;
-  const isDigit = (index: number): boolean => /\d/.test(text.charAt(index));
-  if (step === -1 && text.charAt(at) === "." && isDigit(at - 1)) return true;
+  if (step === -1 && text.charAt(at) === "." && isDigit(text.charCodeAt(at - 1))) return true;
   let letters = 0;
   for (let count = 0; count < mostGlued; count += 1, at += step) {
-    const character = text.charAt(at);
-    if (/[\da-f]/i.test(character)) letters += /[a-f]/i.test(character) ? 1 : 0;
-    else return letters > 0 && !/[g-z]/i.test(character);
+    const code = text.charCodeAt(at);
+    if (isDigit(code)) continue;
+    const letter = letterOf(code);
+    if (letter === undefined) return letters > 0;
+    if (letter > lastHexLetter) return false;
+    letters += 1;
   }
   return true;
+}
+
+const isDigit = (code: number): boolean => code >= 48 && code <= 57;
+
+const lastHexLetter = 15;
+
+/** 10 to 35 for the letters, in either case. */
+function letterOf(code: number): number | undefined {
+  const letter = (code | 32) - 87;
+  return code >= 65 && letter >= 10 && letter <= 35 ? letter : undefined;
 }
 
 // Lengths by country: SWIFT's IBAN registry, release 100.
@@ -191,23 +210,25 @@ export function hideIbans(text: string, shown: string): string {
 function endOfIban(text: string, start: number): number | undefined {
   const length = ibanLengths[text.slice(start, start + 2).toUpperCase()];
   if (length === undefined) return undefined;
-  let iban = "";
+  const values: number[] = [];
   let at = start;
-  while (iban.length < length) {
-    const character = text.charAt(at);
-    if (/[A-Z\d]/i.test(character)) iban += character;
-    else if (!/[ \-\u00a0]/.test(character) || !/[A-Z\d]/i.test(text.charAt(at - 1))) return undefined;
-    at += 1;
+  for (let wasSeparator = true; values.length < length; at += 1) {
+    const code = text.charCodeAt(at);
+    const value = isDigit(code) ? code - 48 : letterOf(code);
+    if (value !== undefined) values.push(value);
+    else if (wasSeparator || !(code === 32 || code === 45 || code === 160)) return undefined;
+    wasSeparator = value === undefined;
   }
-  if (/[A-Z\d]/i.test(text.charAt(at))) return undefined;
-  return passesMod97(iban.toUpperCase()) ? at : undefined;
+  const next = text.charCodeAt(at);
+  if (isDigit(next) || letterOf(next) !== undefined) return undefined;
+  return passesMod97(values) ? at : undefined;
 }
 
-/** ISO/IEC 7064, MOD 97-10. */
-function passesMod97(iban: string): boolean {
+/** ISO/IEC 7064, MOD 97-10; the first four stand last. */
+function passesMod97(values: readonly number[]): boolean {
   let rest = 0;
-  for (const character of iban.slice(4) + iban.slice(0, 4)) {
-    const value = Number.parseInt(character, 36);
+  for (let place = 0; place < values.length; place += 1) {
+    const value = values[(place + 4) % values.length] as number;
     rest = (rest * (value > 9 ? 100 : 10) + value) % 97;
   }
   return rest === 1;

@@ -8,12 +8,13 @@ export const redacted = "[redacted]";
 // What every sensitive text has one of, in a line of JSON, too: nothing of it is ever escaped. They are written so that
 // the engine can skip ahead: a few characters of which most do not fit. Together they take less than half a microsecond
 // for a line of 380 characters; one alternation of everything that is looked for took three times that.
-const signs = /[@=%+\u00a0\u2009-\u2014\u202f]/;
+const signs = /[@=%+\u00a0\u2009-\u2014\u202f\uff20]/;
 const digits = /\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d[ -]?\d/;
-const ibanStart = /[A-Z][A-Z]\d\d[ A-Z\d-][ A-Z\d-][A-Z\d]/;
+const ibanStart = /(?<![A-Za-z\d])[A-Za-z][A-Za-z]\d\d[ A-Za-z\d-][ A-Za-z\d-][A-Za-z\d]/;
 /** `sk-`, `glpat-`, `pypi-`, `xai-`, `pplx-`; `sk_live_`, `ghp_`, `github_pat_`, `hf_`, `npm_`, `whsec_`. */
 const keyStart = /[ktpix]-[\w-]{2}|[ksroptecfmuh]_[A-Za-z\d]{2}/;
-const keyLetters = /A[KSBCRI][IRCOD]A[A-Z\d]|AIza|IQoJ|FwoG|GOCSP|ya29|SG\.[\w-]|eyJ|xox|BEGIN/;
+const keyLetters =
+  /A[KSBCRI][IRCOD]A[A-Z\d]|AIza|IQoJ|FwoG|GOCSP|ya29|SG\.[\w-]|eyJ|xox|BEGIN|hooks[./]|\\u00/;
 /** The ends of bearer, basic, authorization, password, passphrase, passwd, pwd, secret, token and key. */
 const words =
   /(?:[Rr][Ee][Rr]|[Ss][Ii][Cc]|[Ii][Oo][Nn]|[Oo][Rr][Dd]|[Aa][Ss][Ee]|[PpSs][Ww][Dd]|[Rr][Ee][Tt]|[Kk][Ee][Yy]|[Kk][Ee][Nn])[\s\\':]/;
@@ -94,8 +95,8 @@ function hideNumbers(gap: string): string {
 const keyPatterns: readonly RegExp[] = [
   // OpenAI's, Anthropic's, ours, and those of who does as they do; Stripe's; Groq's; webhooks'.
   /(?<![A-Za-z\d])(?:g?sk-|[srp]k_(?:live|test)_|gsk_|whsec_|nvapi-|pplx-|xai-)[\w-]{16,}/g,
-  // Access key ids and session tokens of AWS.
-  /(?<![A-Za-z\d])A(?:KIA|SIA|BIA|CCA|ROA|IDA)[A-Z\d]{12,}/g,
+  // Access key ids of AWS, with the secret where it stands beside, and its session tokens.
+  /(?<![A-Za-z\d])A(?:KIA|SIA|BIA|CCA|ROA|IDA)[A-Z\d]{12,}(?:[^A-Za-z\d/+]{1,8}[A-Za-z\d/+]{40}(?![A-Za-z\d/+]))?/g,
   /(?<![A-Za-z\d])(?:IQoJ|FwoG)[A-Za-z\d/+=]{40,}/g,
   // Google: API keys, access tokens, client secrets.
   /(?<![A-Za-z\d])(?:AIza[\w-]{30,}|ya29\.[\w-]{16,}|GOCSPX-[\w-]{16,})/g,
@@ -109,24 +110,23 @@ const keyPatterns: readonly RegExp[] = [
   /(?<![A-Za-z\d])eyJ[\w-]{12,}(?:\.[\w-]*){0,4}/g,
 ];
 
+// Slack's and Discord's: whoever has the address may write.
+const webhookPattern =
+  /(hooks\.slack\.com\/(?:services|workflows|triggers)\/|discord(?:app)?\.com\/api\/webhooks\/)[\w/-]{8,}/gi;
+
 // A word of prose may follow ("Bearer authentication failed"): letters only, small ones after the first.
 const schemePattern =
   /(?<![A-Za-z\d])([Bb][Ee][Aa][Rr][Ee][Rr]|[Bb][Aa][Ss][Ii][Cc])(\s{1,4}|%20)(?![A-Za-z]?[a-z]{0,14}(?:[^\w.~+/=-]|[.]?$|[.]\s))[\w.~+/-]{6,}={0,2}/g;
+// Of a scheme that is not known nothing is shown: it may be the secret itself. One word of prose may stand there.
 const authorizationPattern =
-  /(authorization["']{0,2}\s{0,3}[:=]\s{0,3}["']{0,2}(?:(?:bearer|basic|token|apikey|digest|negotiate)\s{1,4})?)(?!\[redacted\])[^\s"',;]{3,}/gi;
+  /(authorization["']{0,2}\s{0,3}[:=]\s{0,3}["']{0,2})(?:((?:bearer|basic|token|apikey|digest|negotiate)\s{1,4})|(?![a-z]{0,15}(?:[.,;:!?"')]|$))(?:[a-z][a-z-]{1,31} {1,4})?)(?!\[redacted\])[^\s"',;]{3,}/gi;
+const cookiePattern = /(cookie["']{0,2}\s{0,3}:\s{0,3}["']{0,2})[\w.-]{1,64}=[^\r\n"']+/gi;
 
 const secretName =
-  "(?:pass(?:word|wd|phrase)|pwd|secret|token|(?:api|access|secret|private|auth|encryption)[_-]?key|sig|signature|credentials?)";
-const assignedPattern = new RegExp(
-  `(?<![A-Za-z])(${secretName}=["']?)(?!\\[redacted\\])[^\\s"'&,;)\\]}]{3,}`,
-  "gi",
-);
-const namedAssignedPattern = new RegExp(
-  `([_-]${secretName}=["']?)(?!\\[redacted\\])[^\\s"'&,;)\\]}]{3,}`,
-  "gi",
-);
+  "(?:pass(?:word|wd|phrase)|pwd|secret|token|(?:api|access|account|secret|private|auth|encryption)[_-]?key|(?<![a-z])sig|signature|credentials?)";
+const assignedPattern = new RegExp(`(${secretName}=["']?)(?!\\[redacted\\])[^\\s"'&,;)\\]}]{3,}`, "gi");
 const quotedPattern = new RegExp(
-  `(${secretName}["']?\\s{0,3}[:=]\\s{0,3})(["'])(?!\\[redacted\\])[^"'\\r\\n]{1,4096}`,
+  `(${secretName}["']?\\s{0,3}[:=]\\s{0,3})(?:(")(?!\\[redacted\\])(?:[^"\\\\\\r\\n]|\\\\.)+|(')(?!\\[redacted\\])(?:[^'\\\\\\r\\n]|\\\\.)+)`,
   "gi",
 );
 // "password: must be longer" is prose; what has a digit or a sign in it is none.
@@ -135,19 +135,45 @@ const toldPattern = new RegExp(
   "gi",
 );
 
-function hide(text: string): string {
+// Texts within texts of JSON: so deep they are looked into.
+const mostEscapes = 4;
+
+function hide(text: string, escapes = 0): string {
+  // Writers of JSON for the web escape signs that need it not, as + and =.
+  const plain = text.includes("\\u00") ? text.replace(escapedSignPattern, toCharacter) : text;
+  let shown = hideHere(plain);
+  if (escapes < mostEscapes && shown.includes("\\")) {
+    const within = shown.replace(escapePattern, toCharacter);
+    const hidden = within === shown ? within : hide(within, escapes + 1);
+    if (hidden !== within) shown = hidden;
+  }
+  return shown === plain ? text : shown;
+}
+
+function hideHere(text: string): string {
   let shown = text;
   if (shown.includes("--BEGIN")) shown = hidePrivateKeys(shown);
   if (shown.includes("%") || shown.includes("+")) shown = shown.replace(encodedPattern, hideEncoded);
-  if (shown.includes("@")) shown = hideEmails(hideUserInfo(shown));
-  shown = shown.replace(authorizationPattern, `$1${redacted}`);
+  if (shown.includes("@") || shown.includes("\uff20")) shown = hideEmails(hideUserInfo(shown));
+  shown = shown.replace(webhookPattern, `$1${redacted}`);
+  shown = shown.replace(cookiePattern, `$1${redacted}`);
+  shown = shown.replace(authorizationPattern, `$1$2${redacted}`);
   shown = shown.replace(schemePattern, `$1$2${redacted}`);
   for (const pattern of keyPatterns) shown = shown.replace(pattern, redacted);
-  shown = shown.replace(quotedPattern, `$1$2${redacted}`);
+  shown = shown.replace(quotedPattern, `$1$2$3${redacted}`);
   shown = shown.replace(assignedPattern, `$1${redacted}`);
-  shown = shown.replace(namedAssignedPattern, `$1${redacted}`);
   shown = shown.replace(toldPattern, `$1${redacted}`);
   return hideCards(hideIbans(shown, redacted), redacted);
+}
+
+// RFC 8259, section 7; the first without what begins an escape or ends a text.
+const escapedSignPattern = /\\u(00(?!22|27|5c)[2-7][\da-f])/gi;
+const escapePattern = /\\(?:u([\da-fA-F]{4})|(["'\\/bfnrt]))/g;
+const escapedCharacters: Readonly<Record<string, string>> = { b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
+
+function toCharacter(_: string, code: string | undefined, letter: unknown): string {
+  if (code !== undefined) return String.fromCharCode(Number.parseInt(code, 16));
+  return escapedCharacters[letter as string] ?? (letter as string);
 }
 
 // A part of a URL or of a form: https://url.spec.whatwg.org/#application/x-www-form-urlencoded
@@ -186,16 +212,32 @@ const userInfoPattern = /:\/\/[^\s/?#"'<>\\]{1,512}@/g;
 const looseUserInfoPattern =
   /:\/\/(?![^\s:@/]{0,256}:\d{1,5}(?:[/?#]|$))(?!\[)[^\s/?#@:"'<>]{0,128}:[^\s"'<>]{1,512}@/g;
 
+// Where a name alone is no secret, and says to an operator as whom it was tried.
+const userOnlyPattern = /^:\/\/[A-Za-z_][\w-]{0,31}@$/;
+const userSchemePattern = /(?<![a-z])(?:postgres|postgresql|mysql|ssh|sftp)$/i;
+const mostSchemeCharacters = 11;
+
 function hideUserInfo(text: string): string {
   if (!text.includes("://")) return text;
   const shown = `://${redacted}@`;
-  return text.replace(looseUserInfoPattern, shown).replace(userInfoPattern, shown);
+  return text
+    .replace(looseUserInfoPattern, shown)
+    .replace(userInfoPattern, (found, at: number, whole: string) =>
+      userOnlyPattern.test(found) &&
+      userSchemePattern.test(whole.slice(Math.max(0, at - mostSchemeCharacters), at))
+        ? found
+        : shown,
+    );
 }
 
-const atPattern = /@/g;
-const localCharacter = /[\p{L}\p{N}._%+'-]/u;
-const domainPattern = /[\p{L}\p{N}.-]{1,255}/uy;
-const lastLabel = /\.(?:\p{L}{2,63}|xn--[\w-]{1,59})$/iu;
+// That of full width is typed with other scripts.
+const atPattern = /[@\uff20]/g;
+const localCharacter = /[\p{L}\p{M}\p{N}._%+'!#$*^~-]/u;
+const domainPattern = /[\p{L}\p{M}\p{N}.-]{1,255}/uy;
+// Digits and letters of a script without spaces may follow a domain, so that its last label has no sure end.
+const namedLabel = /\.\p{L}[\p{L}\p{M}]/u;
+/** Of a package: name@1.2.3-beta.rc1 */
+const versionStart = /^v?\d+\.\d+\.\d/;
 
 /** Each character is looked at once from each of the two at signs that it stands between. */
 function hideEmails(text: string): string {
@@ -205,9 +247,10 @@ function hideEmails(text: string): string {
   for (let at = atPattern.exec(text); at !== null; at = atPattern.exec(text)) {
     domainPattern.lastIndex = atPattern.lastIndex;
     const domain = domainPattern.exec(text)?.[0].replace(/[.-]{1,255}$/, "") ?? "";
-    if (!lastLabel.test(domain)) continue;
+    if (!namedLabel.test(domain) || versionStart.test(domain)) continue;
     const start = startOfLocalPart(text, done, at.index);
-    if (start === at.index) continue;
+    // What hideUserInfo has left in a URL is no address.
+    if (start === at.index || text.startsWith("://", start - 3)) continue;
     result += text.slice(done, start) + redacted;
     done = atPattern.lastIndex + domain.length;
     atPattern.lastIndex = done;

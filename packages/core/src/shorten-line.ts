@@ -1,5 +1,6 @@
 // The longest line that is written. Values are cut where they are logged; this is for what is still too much together,
 // as texts of characters that take six bytes each in JSON.
+import { cutText } from "./loggable.ts";
 
 const mostBytes = 65_536;
 const mostFieldBytes = 2_048;
@@ -19,7 +20,7 @@ export function shortenLine(line: string): string {
       bytes += size;
     } else {
       cutFields += 1;
-      if (name === "msg") kept.msg = `${String(value).slice(0, mostFieldBytes / 8)}…`;
+      if (name === "msg") kept.msg = cutText(String(value), mostFieldBytes / 8);
     }
   }
   return `${JSON.stringify({ ...kept, cutFields })}\n`;

@@ -2,7 +2,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { currentContext, type RequestContext, runInContext } from "@ectus/core";
 import { Registry } from "@ectus/metrics";
-import { createInstruments, noInstruments, Span } from "@ectus/monitoring";
+import { createInstruments, runBatch, Span } from "@ectus/monitoring";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { sql } from "kysely";
 import type pg from "pg";
@@ -133,14 +133,17 @@ test("a transaction that is rolled back says so and is no fault, and one that co
   expect((await named("transaction"))?.status.code).toBe(SpanStatusCode.ERROR);
 });
 
-test("without a request nothing is recorded, and without metrics all the same is", async () => {
-  const registry = new Registry();
-  const database = await open({ instruments: createInstruments(registry) });
+test("without a request nothing is recorded", async () => {
+  const database = await open();
   await runInContext({ correlationId: "c", requestId: "r" }, () => database.ping());
   await database.ping();
   expect(await traces.spans()).toEqual([]);
-  const unmeasured = await open({ instruments: noInstruments });
-  await inTrace(traces, () => unmeasured.ping());
+});
+
+test("without instruments and threshold statements are in traces all the same", async () => {
+  const database = openDatabase({ url: testDatabase.appUrl, poolSize: 1, log });
+  opened.push(database);
+  await inTrace(traces, () => database.ping());
   expect(await tree()).toEqual(["request", "  ping"]);
 });
 
@@ -251,6 +254,51 @@ test("a statement that requests share is in the trace of each, and in no other",
   for (const { attributes } of shared) expect(attributes).toMatchObject({ "db.operation.batch.size": 3 });
   expect(drawTree(await other.spans())).toEqual(["request"]);
   expect(exemplarsOf(registry, "db_query_duration_seconds")).toEqual([{ trace_id: spans[0]?.traceId }]);
+});
+
+test.each([
+  ["fails", "select 1 / 0", "error"],
+  ["is slow", "select pg_sleep(0.1)", "slow"],
+])("of requests that share a statement that %s one that is not over is kept", async (_, text, reason) => {
+  const registry = new Registry();
+  const database = await open({ instruments: createInstruments(registry), slowQueryMs: 50 });
+  traces = recordTraces(0);
+  const spans = [1, 2, 3].map(() => traces.tracing.beginTrace(requestTemplate));
+  spans[0]?.end();
+  await database.run({ ...query(text), sharedBy: [undefined, ...spans] }).catch(() => {});
+  expect(spans.map((span) => span?.trace.keepReason)).toEqual([undefined, reason, undefined]);
+  expect(exemplarsOf(registry, "db_query_duration_seconds")).toEqual([{ trace_id: spans[1]?.traceId }]);
+});
+
+test("of requests that wait in vain for one connection one is kept", async () => {
+  const database = await open({ connectTimeoutMs: 100 });
+  const long = database.run(query("select pg_sleep(0.3)"));
+  traces = recordTraces(0);
+  const spans = [1, 2].map(() => traces.tracing.beginTrace(requestTemplate));
+  await expect(database.run({ ...query("select 1"), sharedBy: spans })).rejects.toThrow("busy");
+  expect(spans.map((span) => span?.trace.keepReason)).toEqual(["error", undefined]);
+  await long;
+});
+
+test("the line of a slow statement that requests share leads to one of their traces", async () => {
+  const database = await open({ slowQueryMs: 50 });
+  const span = recordTraces(0).tracing.beginTrace(requestTemplate);
+  await database.run({ ...query("select pg_sleep(0.1)"), operation: "shared", sharedBy: [span] });
+  expect(lines.find(({ operation }) => operation === "shared")).toMatchObject({ traceId: span?.traceId });
+  expect(span?.isKept).toBe(true);
+});
+
+test.each([
+  ["select pg_sleep(0.1)", "slow"],
+  ["select 1 / 0", "error"],
+  ["select 1", undefined],
+])("within a batch %s is no span, and has its trace kept: %s", async (text, reason) => {
+  const database = await open({ slowQueryMs: 50 });
+  const batch = { name: "batch", kind: SpanKind.INTERNAL, attributes: {} };
+  const work = () => runBatch(batch, () => database.run(query(text)));
+  expect(await keepReasonAfter(work)).toBe(reason);
+  const expected = reason === undefined ? [] : ["request", "  batch"];
+  expect(await tree()).toEqual(expected);
 });
 
 test("requests that use one connection after another each record their own statements", async () => {

@@ -77,7 +77,7 @@ const expectedReasons: ReadonlySet<StatementErrorReason> = new Set([
   "serialization_failure",
 ]);
 
-/** Records a statement that has ended. The traces of one that was slow, or failed by a fault, are kept. */
+/** Records a statement that has ended. One that was slow, or failed by a fault, has a trace kept. */
 export function recordStatement(
   parents: Exclude<StatementParents, undefined>,
   template: SpanTemplate,
@@ -86,36 +86,32 @@ export function recordStatement(
   isSlow: boolean,
   failure: StatementFailure | undefined,
 ): void {
+  if (failure !== undefined && !expectedReasons.has(failure.reason)) keepOne(parents, "error");
+  if (isSlow) keepOne(parents, "slow");
   if (parents instanceof Span) {
-    recordUnder(parents, template, startMs, endMs, isSlow, failure);
+    recordUnder(parents, template, startMs, endMs, failure);
     return;
   }
   for (const parent of parents) {
-    if (parent === undefined) continue;
-    const span = recordUnder(parent, template, startMs, endMs, isSlow, failure);
+    const span = recordUnder(parent, template, startMs, endMs, failure);
     if (parents.length > 1) span?.setAttribute(ATTR_DB_OPERATION_BATCH_SIZE, parents.length);
   }
 }
 
 function recordUnder(
-  parent: Span,
+  parent: Span | undefined,
   template: SpanTemplate,
   startMs: number,
   endMs: number,
-  isSlow: boolean,
   failure: StatementFailure | undefined,
 ): Span | undefined {
-  if (failure !== undefined && !expectedReasons.has(failure.reason)) parent.keep("error");
-  if (isSlow) parent.keep("slow");
-  const span = parent.record(template, startMs, endMs);
-  if (failure !== undefined && span !== undefined) {
-    span.fail(failure.reason);
-    if (failure.state !== undefined) span.setAttribute(ATTR_DB_RESPONSE_STATUS_CODE, failure.state);
-  }
+  const span = parent?.record(template, startMs, endMs);
+  if (failure !== undefined) span?.fail(failure.reason);
+  if (failure?.state !== undefined) span?.setAttribute(ATTR_DB_RESPONSE_STATUS_CODE, failure.state);
   return span;
 }
 
-/** Records a wait for a connection. The traces of one that was in vain are kept. */
+/** Records a wait for a connection. One that was in vain has a trace kept. */
 export function recordWait(
   parents: Exclude<StatementParents, undefined>,
   template: SpanTemplate,
@@ -123,10 +119,25 @@ export function recordWait(
   endMs: number,
   failure: ConnectionErrorReason | undefined,
 ): void {
+  if (failure !== undefined) keepOne(parents, "error");
   for (const parent of parents instanceof Span ? [parents] : parents) {
-    if (failure !== undefined) parent?.keep("error");
     const span = parent?.record(template, startMs, endMs);
     if (failure !== undefined) span?.fail(failure);
+  }
+}
+
+/**
+ * Has a trace kept, of several the first that is not over. One shows what happened; a request that itself fails or is
+ * slow because of it has its own kept for that, and a row that the database refuses must not keep those of all others.
+ */
+function keepOne(parents: Exclude<StatementParents, undefined>, reason: "error" | "slow"): void {
+  if (parents instanceof Span) {
+    parents.keep(reason);
+    return;
+  }
+  for (const parent of parents) {
+    parent?.keep(reason);
+    if (parent?.isKept === true) return;
   }
 }
 

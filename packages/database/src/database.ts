@@ -70,15 +70,9 @@ export interface DatabaseOptions {
   readonly connectTimeoutMs?: number;
   /** When the server ends a statement; 30,000 by default. */
   readonly statementTimeoutMs?: number;
-  /**
-   * Where statements, transactions and the pool are measured; nowhere by default. Where they are, or `slowQueryMs` is
-   * given, they are recorded in the trace of the work in progress, too.
-   */
+  /** Where statements, transactions and the pool are measured; nowhere by default. */
   readonly instruments?: Instruments;
-  /**
-   * Statements that take longer are counted and logged; 500 by default. With neither instruments nor this no time is
-   * taken.
-   */
+  /** Statements that take longer are counted and logged, and have a trace kept; 500 by default. */
   readonly slowQueryMs?: number;
 }
 
@@ -119,7 +113,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   // Connections and the timers of their pool outlive the request that they were made for: what happens on them is not
   // its doing, and its trace must not be held for as long.
   const outside = AsyncLocalStorage.snapshot();
-  const { poolSize, log, instruments = noInstruments, slowQueryMs } = options;
+  const { poolSize, log, instruments = noInstruments, slowQueryMs = defaultSlowQueryMs } = options;
   const connectionTimeoutMillis = options.connectTimeoutMs ?? defaultConnectTimeoutMs;
   const statementTimeoutMs = options.statementTimeoutMs ?? defaultStatementTimeoutMs;
   const clientOptions: pg.ClientConfig = {
@@ -140,17 +134,14 @@ export function openDatabase(options: DatabaseOptions): Database {
     idleTimeoutMillis: 60_000,
     onConnect: (client) => checkRole(client, connectionTimeoutMillis),
   });
-  const metrics =
-    instruments.enabled || slowQueryMs !== undefined
-      ? databaseMetrics({
-          instruments,
-          // What pg makes of the URL and the environment.
-          attributes: databaseAttributes(new pg.Client(clientOptions) as ServerAddress),
-          slowQueryMs: slowQueryMs ?? defaultSlowQueryMs,
-          log,
-        })
-      : undefined;
-  const hidePool = metrics?.showPool(pool);
+  const metrics = databaseMetrics({
+    instruments,
+    // What pg makes of the URL and the environment.
+    attributes: databaseAttributes(new pg.Client(clientOptions) as ServerAddress),
+    slowQueryMs,
+    log,
+  });
+  const hidePool = metrics.showPool(pool);
   let closing = false;
   pool.on("error", (error) => {
     if (!closing) log.warn({ err: error }, "idle database connection lost");
@@ -176,7 +167,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   function onLost(client: pg.PoolClient, error: unknown): void {
     if (closing || lost.has(client)) return;
     lost.add(client);
-    metrics?.connectionFailed(lostConnectionReason(error));
+    metrics.connectionFailed(lostConnectionReason(error));
   }
 
   const sessionOptions: SessionOptions = {
@@ -192,17 +183,17 @@ export function openDatabase(options: DatabaseOptions): Database {
   };
 
   async function acquire(sharedBy?: StatementParents): Promise<Session> {
-    const startedMs = metrics === undefined ? 0 : performance.now();
+    const startedMs = performance.now();
     try {
       const client = await outside(() => pool.connect());
-      metrics?.waited(startedMs, sharedBy ?? currentSpan());
+      metrics.waited(startedMs, sharedBy ?? currentSpan());
       return new Session(client, sessionOptions);
     } catch (error) {
       if (closing) throw toDatabaseError(error);
       const exhausted = pool.totalCount >= poolSize && pool.idleCount === 0 && isQueueTimeout(error);
       const reason = exhausted ? "pool_exhausted" : connectionErrorReason(error);
-      metrics?.waited(startedMs, sharedBy ?? currentSpan(), reason);
-      metrics?.connectionFailed(reason);
+      metrics.waited(startedMs, sharedBy ?? currentSpan(), reason);
+      metrics.connectionFailed(reason);
       if (!exhausted) throw toDatabaseError(error);
       throw new EctusError(
         "database_unavailable",
@@ -246,7 +237,7 @@ export function openDatabase(options: DatabaseOptions): Database {
       listen({
         ...listening,
         connect: () => new pg.Client(clientOptions),
-        onLost: (reason) => metrics?.connectionFailed(reason),
+        onLost: (reason) => metrics.connectionFailed(reason),
       }),
     ping: async () => {
       const timeoutMs = connectionTimeoutMillis;
@@ -254,7 +245,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     async close() {
       closing = true;
-      hidePool?.();
+      hidePool();
       // Kysely would end the pool only if it was used.
       await pool.end();
       const timeUp = new AbortController();

@@ -488,17 +488,7 @@ test("a statement that fails after a long time is slow, too", async () => {
   expect(countedIn(registry, "db_slow_queries_total")).toEqual(["test none: 1"]);
 });
 
-test("without instruments and threshold no time is taken; with a threshold alone, slow statements are logged", async () => {
-  const id = await someTenant();
-  const database = open({ instruments: noInstruments });
-  await database.ping();
-  const now = vi.spyOn(performance, "now");
-  try {
-    await database.inTenant(id, (tx) => tx.selectFrom("users").selectAll().execute());
-    expect(now).not.toHaveBeenCalled();
-  } finally {
-    now.mockRestore();
-  }
+test("without instruments slow statements are logged all the same", async () => {
   await open({ instruments: noInstruments, slowQueryMs: 50 }).run(query("select pg_sleep(0.1)"));
   expect(recording.lines.some(({ msg }) => msg === "slow statement")).toBe(true);
 });

@@ -138,7 +138,7 @@ export function databaseMetrics(options: DatabaseMetricsOptions): DatabaseMetric
       handles.duration.observe(durationMs / 1_000, exemplar);
       if (isSlow) {
         handles.slow.inc(1, exemplar);
-        logSlow(kind, durationMs, text);
+        logSlow(kind, durationMs, text, exemplar?.trace_id);
       }
     },
     transactionBegun() {

@@ -34,7 +34,7 @@ import {
 } from "./statement-kind.ts";
 
 export interface SessionOptions {
-  readonly metrics: DatabaseMetrics | undefined;
+  readonly metrics: DatabaseMetrics;
   /** When the server ends a statement. */
   readonly statementTimeoutMs: number;
   /** How much longer to wait for an answer: the connection may be silent. */
@@ -108,16 +108,16 @@ export class Session implements DatabaseConnection {
       query_timeout: timeoutMs ?? statementTimeoutMs + silenceMs,
     };
     if (name !== undefined) query.name = name;
-    const startedMs = metrics === undefined ? 0 : performance.now();
+    const startedMs = performance.now();
     let result: pg.QueryResult;
     try {
       result = await this.#client.query(query);
     } catch (error) {
       const failure = this.#judge(error, startedMs);
-      metrics?.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent(), failure);
+      metrics.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent(), failure);
       throw toDatabaseError(error);
     }
-    metrics?.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent());
+    metrics.statementEnded(kind, startedMs, text, sharedBy ?? this.#parent());
     return result;
   }
 
@@ -144,7 +144,7 @@ export class Session implements DatabaseConnection {
     const kind: StatementKind = { operation: "cursor", table: kindOf(query).table };
     const startedMs = performance.now();
     let isWaiting = false;
-    const end = this.#startReading(kind, query.sql, {
+    const end = this.#startReading(kind, query.sql, startedMs, {
       abandon: () => {
         this.#fault ??= notRead();
         if (isWaiting) this.#options.cancel(this.#client);
@@ -199,7 +199,7 @@ export class Session implements DatabaseConnection {
       this.#fault ??= fault;
       this.#options.cancel(this.#client);
     };
-    const end = this.#startReading({ operation: "copy", table }, text, {
+    const end = this.#startReading({ operation: "copy", table }, text, startedMs, {
       abandon: () => {
         leave("abandoned");
         copy.destroy();
@@ -237,7 +237,7 @@ export class Session implements DatabaseConnection {
   }
 
   async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {
-    this.#transaction = this.#options.metrics?.transactionBegun();
+    this.#transaction = this.#options.metrics.transactionBegun();
     const isolation = isolationLevel === undefined ? "" : ` isolation level ${isolationLevel}`;
     const access = accessMode === undefined ? "" : ` ${accessMode}`;
     try {
@@ -289,7 +289,7 @@ export class Session implements DatabaseConnection {
   }
 
   #endTransaction(outcome: TransactionOutcome): void {
-    if (this.#transaction !== undefined) this.#options.metrics?.transactionEnded(outcome, this.#transaction);
+    if (this.#transaction !== undefined) this.#options.metrics.transactionEnded(outcome, this.#transaction);
     this.#transaction = undefined;
   }
 
@@ -308,18 +308,18 @@ export class Session implements DatabaseConnection {
   #startReading(
     kind: StatementKind,
     text: string,
+    startedMs: number,
     reading: Reading,
   ): (failure?: StatementFailure) => boolean {
     this.#reading = reading;
     const { metrics } = this.#options;
-    const startedMs = metrics === undefined ? 0 : performance.now();
     // It may be read to its end by others.
     const parent = this.#parent();
     // Events of the connection come in the context in which it was made.
     return AsyncLocalStorage.bind((failure?: StatementFailure) => {
       if (this.#reading !== reading) return false;
       this.#reading = undefined;
-      metrics?.statementEnded(kind, startedMs, text, parent, failure);
+      metrics.statementEnded(kind, startedMs, text, parent, failure);
       return true;
     });
   }

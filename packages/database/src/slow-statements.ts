@@ -12,15 +12,15 @@ export interface SlowStatementLogOptions {
   readonly now?: () => number;
 }
 
-/** Gives a function that logs a slow statement. What is not logged is counted in the next line. */
+/** Gives a function that logs a slow statement, in the trace that it has kept. What is not logged is counted in the next line. */
 export function slowStatementLog(
   options: SlowStatementLogOptions,
-): (kind: StatementKind, durationMs: number, text: string) => void {
+): (kind: StatementKind, durationMs: number, text: string, traceId: string | undefined) => void {
   const { log, mostPerSecond = 5, now = () => performance.now() } = options;
   let second = Number.NEGATIVE_INFINITY;
   let lines = 0;
   let notLogged = 0;
-  return ({ operation, table }, durationMs, text) => {
+  return ({ operation, table }, durationMs, text, traceId) => {
     const current = now();
     if (current - second >= 1_000) {
       second = current;
@@ -40,6 +40,8 @@ export function slowStatementLog(
         fingerprint,
         statement: shown,
         ...(notLogged > 0 ? { notLogged } : {}),
+        // One that requests share is in the context of none.
+        ...(traceId === undefined ? {} : { traceId }),
       },
       "slow statement",
     );

@@ -2,11 +2,12 @@ import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { PassThrough, Readable } from "node:stream";
+import { PassThrough, Readable, Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { pathToFileURL } from "node:url";
-import { newUuid } from "@ectus/core";
+import { EctusError, newUuid } from "@ectus/core";
 import { SpanStatusCode } from "@opentelemetry/api";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { drawTree, inTrace } from "../../../tests/monitoring/in-trace.ts";
 import { type RecordedTraces, recordTraces } from "../../../tests/monitoring/recorded-traces.ts";
 import { openStorage } from "./open-storage.ts";
@@ -101,6 +102,38 @@ test("a read whose reader leaves is abandoned, and keeps no trace", async () => 
     await once(stream, "close").catch(() => {});
   };
   expect(await isKeptAfter(failing)).toBe(false);
+});
+
+test.each([
+  ["EPIPE", "write"],
+  ["ECONNRESET", "read"],
+])(
+  "a read that ends with its reader's socket (%s) is abandoned, and keeps no trace",
+  async (code, syscall) => {
+    await write("text");
+    const send = async () => {
+      const socket = new Writable({
+        write: (_chunk, _encoding, done) => done(Object.assign(new Error("gone"), { code, syscall })),
+      });
+      await pipeline(await storage.read(tenantId, blobId), socket);
+    };
+    expect(await isKeptAfter(send)).toBe(false);
+    traces = recordTraces();
+    await inTrace(traces, () => send().catch(() => {}));
+    await vi.waitFor(async () =>
+      expect(await attributesOf("storage read")).toMatchObject({ "error.type": "abandoned" }),
+    );
+  },
+);
+
+test("a reader that leaves with a refusal of its own keeps no trace", async () => {
+  await write("text");
+  const leave = async () => {
+    const stream = await storage.read(tenantId, blobId);
+    stream.on("error", () => {}).destroy(new EctusError("request_too_large", { limitBytes: 3 }));
+    await once(stream, "close").catch(() => {});
+  };
+  expect(await isKeptAfter(leave)).toBe(false);
 });
 
 test("what a client asks in vain is marked and keeps no trace", async () => {

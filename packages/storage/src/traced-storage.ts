@@ -83,24 +83,22 @@ function endWith(stream: Readable, span: Span): void {
     const { bytesRead } = stream as { readonly bytesRead?: unknown };
     if (typeof bytesRead === "number") span.setAttribute(bytesAttribute, bytesRead);
     const error = stream.errored;
-    if (isFault(error)) {
-      span.keep("error");
-      span.fail(errorTypeOf(error));
-    } else if (error !== null || !stream.readableEnded) {
-      span.fail("abandoned");
-    }
+    if (isFault(error)) fail(span, error);
+    else if (error !== null || !stream.readableEnded) span.fail("abandoned");
     span.end();
   });
 }
 
-/** Whether a stream broke by itself; its reader may have destroyed it with an error of its own. */
-function isFault(error: Error | null): boolean {
-  return error !== null && (error instanceof EctusError || "syscall" in error);
-}
-
 /** The trace is kept when it is the storage that failed, and not who asked for what it cannot do. */
 function fail(span: Span | undefined, error: unknown): void {
-  if (span === undefined) return;
-  if (error instanceof EctusError && error.status >= 500) span.keep("error");
-  span.fail(errorTypeOf(error));
+  if (isFault(error)) span?.keep("error");
+  span?.fail(errorTypeOf(error));
+}
+
+/** Whether the storage failed. Who reads a stream may destroy it with an error of their own, as that of a socket. */
+function isFault(error: unknown): boolean {
+  if (error instanceof EctusError) return error.status >= 500;
+  if (!(error instanceof Error)) return false;
+  const { syscall, code } = error as NodeJS.ErrnoException;
+  return syscall === "read" && code !== "ECONNRESET" && code !== "ETIMEDOUT";
 }

@@ -497,9 +497,9 @@ test("people get a curl line that a shell takes as it is, or are told what to do
   expect(welcome({ ...instance, metricsUrl: undefined })).not.toContain("Metrics");
   expect(text).toContain("Keys are in /data/credentials.json.");
   expect(text).toContain(
-    "  curl http://127.0.0.1:1/v1/chat/completions -H 'Authorization: Bearer sk-demo' \\\n",
+    `    -H "Authorization: Bearer $(sed -n 's/.*"key": "\\(.*\\)".*/\\1/p' '/data/credentials.json')" \\\n`,
   );
-  expect(text).not.toContain("sk-operator");
+  expect(text).not.toContain("sk-");
   expect(welcome({ ...instance, models: [], chatModel: undefined })).toContain("npm run ectus -- model pull");
   const onlyEmbeddings = welcome({ ...instance, chatModel: undefined });
   expect(onlyEmbeddings).not.toMatch(/curl|model pull/);

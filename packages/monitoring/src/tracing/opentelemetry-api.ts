@@ -94,7 +94,7 @@ function createTracer(tracing: Tracing, scope: NonNullable<SpanTemplate["scope"]
     if (within.getValue(isSuppressed) === true) return notRecorded(parent);
     const template: SpanTemplate = {
       name: String(name),
-      kind: options.kind ?? SpanKind.INTERNAL,
+      kind: kinds.has(options.kind as SpanKind) ? (options.kind as SpanKind) : SpanKind.INTERNAL,
       attributes: {},
       scope,
     };
@@ -109,7 +109,7 @@ function createTracer(tracing: Tracing, scope: NonNullable<SpanTemplate["scope"]
     options: SpanOptions,
     parent: OpenTelemetrySpan | undefined,
   ): Span | undefined {
-    const links = options.links ?? [];
+    const links = Array.isArray(options.links) ? options.links : [];
     if (parent instanceof Span) {
       return parent.startChild(template, parent.trace.toPerformanceMs(options.startTime))?.addLinks(links);
     }
@@ -131,6 +131,14 @@ function createTracer(tracing: Tracing, scope: NonNullable<SpanTemplate["scope"]
     },
   } as Tracer;
 }
+
+const kinds = new Set([
+  SpanKind.INTERNAL,
+  SpanKind.SERVER,
+  SpanKind.CLIENT,
+  SpanKind.PRODUCER,
+  SpanKind.CONSUMER,
+]);
 
 /** Passes on where its parent stands, and nothing else. */
 function notRecorded(parent: OpenTelemetrySpan | undefined): OpenTelemetrySpan {

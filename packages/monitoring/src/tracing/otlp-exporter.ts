@@ -6,6 +6,7 @@ import { Agent, type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps, Agent as TlsAgent } from "node:https";
 import { context } from "@opentelemetry/api";
 import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
+import type { ReadableSpan } from "@opentelemetry/sdk-trace";
 import type { Delivery, SpanExporter } from "./span-exporter.ts";
 import { isSuppressed } from "./suppressed.ts";
 
@@ -64,12 +65,21 @@ export function createOtlpExporter(options: OtlpExporterOptions): SpanExporter {
 
   return {
     async send(batch, signal) {
-      const body = ProtobufTraceSerializer.serializeRequest([...batch]);
+      const body = serialize(batch);
       if (body === undefined) return { outcome: "refused", reason: "not serializable" };
       return await context.with(context.active().setValue(isSuppressed, true), post, undefined, body, signal);
     },
     close: () => agent.destroy(),
   };
+}
+
+/** A span that cannot be serialized must not end the export of all. */
+function serialize(batch: readonly ReadableSpan[]): Uint8Array | undefined {
+  try {
+    return ProtobufTraceSerializer.serializeRequest([...batch]);
+  } catch {
+    return undefined;
+  }
 }
 
 const unreachable = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);

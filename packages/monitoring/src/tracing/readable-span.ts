@@ -79,7 +79,11 @@ function attributesOf({ template, attributes, details }: Span): {
   return { attributes: all, dropped: dropped + Math.max(0, keys.length - mostAttributes) };
 }
 
-function toHrTime(epochMs: number): HrTime {
+/** Nanoseconds since 1970 have 64 bits. */
+const latestMs = 1.8e13;
+
+function toHrTime(givenMs: number): HrTime {
+  const epochMs = Math.min(Math.max(givenMs, 0), latestMs);
   const seconds = Math.floor(epochMs / 1_000);
   const nanoseconds = Math.round((epochMs - seconds * 1_000) * 1e6);
   return nanoseconds < 1e9 ? [seconds, nanoseconds] : [seconds + 1, nanoseconds - 1e9];

@@ -5,6 +5,13 @@ import type { Attributes, AttributeValue, TimeInput } from "@opentelemetry/api";
 export const mostAttributes = 128;
 export const mostEvents = 128;
 export const mostLinks = 128;
+/**
+ * Bytes of all long values, events and links of one span, about: serializing it holds the event loop, and a batch is one
+ * span at least.
+ */
+export const mostSpanBytes = 65_536;
+/** Values up to it are not counted: there are few enough of them. */
+export const shortCharacters = 256;
 /** Elements of a value that is a list. */
 const mostElements = 128;
 /** Of a value, or of each element of one. */

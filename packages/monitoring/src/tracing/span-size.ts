@@ -1,5 +1,5 @@
 // About how many bytes a span takes in memory and when it is sent, for the bounds of queue and batch.
-import type { Attributes } from "@opentelemetry/api";
+import type { Attributes, AttributeValue } from "@opentelemetry/api";
 import type { Span } from "./span.ts";
 
 const ofSpan = 200;
@@ -14,14 +14,16 @@ export function sizeOf({ template, attributes, details }: Span): number {
   return bytes;
 }
 
-function sizeOfAttributes(attributes: Attributes): number {
+export function sizeOfAttributes(attributes: Attributes): number {
   let bytes = 0;
-  for (const key in attributes) {
-    bytes += ofAttribute + key.length;
-    const value = attributes[key];
-    if (typeof value === "string") bytes += value.length;
-    else if (Array.isArray(value))
-      for (const element of value) bytes += ofAttribute + (typeof element === "string" ? element.length : 0);
-  }
+  for (const key in attributes) bytes += key.length + sizeOfValue(attributes[key]);
+  return bytes;
+}
+
+export function sizeOfValue(value: AttributeValue): number {
+  if (typeof value === "string") return ofAttribute + value.length;
+  let bytes = ofAttribute;
+  if (Array.isArray(value))
+    for (const element of value) bytes += ofAttribute + (typeof element === "string" ? element.length : 0);
   return bytes;
 }

@@ -117,6 +117,27 @@ test("values have a length, and what is no value is counted", () => {
   expect(droppedAttributesCount).toBe(4);
 });
 
+test("a span has a size: long values, events and links past it are counted", () => {
+  const span = begin();
+  for (let count = 0; count < 100; count += 1)
+    span
+      .setAttribute(`long${count}`, "x".repeat(4_000))
+      .setAttribute(`short${count}`, "x".repeat(100))
+      .addEvent("event", { text: "x".repeat(1_000) })
+      .addLink({ context: span.spanContext(), attributes: { list: ["x".repeat(200), "y"] } });
+  const readable = read(span);
+  expect(JSON.stringify(readable.attributes).length + JSON.stringify(readable.events).length).toBeLessThan(
+    90_000,
+  );
+  expect(Object.keys(readable.attributes).filter((name) => name.startsWith("short"))).toHaveLength(100);
+  for (const count of [
+    readable.droppedAttributesCount,
+    readable.droppedEventsCount,
+    readable.droppedLinksCount,
+  ])
+    expect(count).toBeGreaterThan(50);
+});
+
 test("whatever is given as an attribute, a span is exported with at most so much", () => {
   const key = fc.oneof(fc.string(), fc.constantFrom("__proto__", "constructor", "toString", "from", "a"));
   const value = fc.oneof(fc.anything(), fc.string({ maxLength: 6_000 }), fc.array(fc.string()));

@@ -4,6 +4,7 @@ import {
   type Attributes,
   type AttributeValue,
   type Exception,
+  isSpanContextValid,
   type Link,
   type Span as OpenTelemetrySpan,
   type SpanContext,
@@ -19,9 +20,12 @@ import {
   mostAttributes,
   mostEvents,
   mostLinks,
+  mostSpanBytes,
+  shortCharacters,
   toAttributes,
   toAttributeValue,
 } from "./span-limits.ts";
+import { sizeOfAttributes, sizeOfValue } from "./span-size.ts";
 import type { SpanTemplate } from "./span-template.ts";
 import type { TraceBuffer } from "./trace-buffer.ts";
 import { createTraceState } from "./tracestate.ts";
@@ -49,6 +53,8 @@ export interface SpanDetails {
   droppedAttributes: number;
   droppedEvents: number;
   droppedLinks: number;
+  /** Bytes that may be added yet. */
+  room: number;
 }
 
 export class Span implements OpenTelemetrySpan, ActiveSpan {
@@ -64,10 +70,9 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   attributes: Attributes | undefined = undefined;
   details: SpanDetails | undefined = undefined;
   status: SpanStatus | undefined = undefined;
-  // These three have no names with #, which cost where an object is made.
-  private id: string | undefined = undefined;
-  private attributeCount = 0;
-  private isSealed = false;
+  #id: string | undefined = undefined;
+  #attributeCount = 0;
+  #isSealed = false;
 
   /** @param endMs of one that is over; it takes attributes until it is exported */
   constructor(
@@ -90,8 +95,8 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
 
   /** Made when somebody asks: of most spans nobody does. */
   get spanId(): string {
-    this.id ??= randomSpanId();
-    return this.id;
+    this.#id ??= randomSpanId();
+    return this.#id;
   }
 
   get isKept(): boolean {
@@ -125,7 +130,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
    * @param errorType the attribute `error.type`: a code, of few different ones, never a message
    */
   fail(errorType: string): this {
-    if (this.isSealed) return this;
+    if (this.#isSealed) return this;
     this.status = { code: SpanStatusCode.ERROR };
     return this.setAttribute(ATTR_ERROR_TYPE, errorType);
   }
@@ -155,19 +160,19 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   }
 
   setAttribute(key: string, value: AttributeValue): this {
-    if (this.isSealed) return this;
+    if (this.#isSealed) return this;
     this.attributes ??= {};
     const { attributes } = this;
     const sane = toAttributeValue(key, value);
-    if (sane === undefined) {
-      this.detail().droppedAttributes += 1;
+    if (sane === undefined || (isLong(sane) && !this.#hasRoomFor(sizeOfValue(sane)))) {
+      this.#detail().droppedAttributes += 1;
     } else if (Object.hasOwn(attributes, key)) {
       attributes[key] = sane;
-    } else if (this.attributeCount < mostAttributes) {
-      this.attributeCount += 1;
+    } else if (this.#attributeCount < mostAttributes) {
+      this.#attributeCount += 1;
       attributes[key] = sane;
     } else {
-      this.detail().droppedAttributes += 1;
+      this.#detail().droppedAttributes += 1;
     }
     return this;
   }
@@ -178,14 +183,14 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   }
 
   addEvent(name: string, attributesOrTime?: Attributes | TimeInput, time?: TimeInput): this {
-    if (this.isSealed) return this;
-    const details = this.detail();
-    if (details.events.length >= mostEvents) {
+    if (this.#isSealed) return this;
+    const details = this.#detail();
+    const [given, at] = isTime(attributesOrTime) ? [undefined, attributesOrTime] : [attributesOrTime, time];
+    const { attributes, dropped } = toAttributes(given);
+    if (details.events.length >= mostEvents || !this.#hasRoomFor(sizeOfAttributes(attributes))) {
       details.droppedEvents += 1;
       return this;
     }
-    const [given, at] = isTime(attributesOrTime) ? [undefined, attributesOrTime] : [attributesOrTime, time];
-    const { attributes, dropped } = toAttributes(given);
     details.events.push({
       name: String(name),
       atMs: this.trace.toPerformanceMs(at),
@@ -195,15 +200,25 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     return this;
   }
 
-  addLink({ context, attributes: given, droppedAttributesCount = 0 }: Link): this {
-    if (this.isSealed) return this;
-    const details = this.detail();
-    if (details.links.length >= mostLinks) {
+  addLink({ context, attributes: given }: Link): this {
+    if (this.#isSealed) return this;
+    const details = this.#detail();
+    const { attributes, dropped } = toAttributes(given);
+    const isSane = isSpanContextValid(context);
+    if (!isSane || details.links.length >= mostLinks || !this.#hasRoomFor(sizeOfAttributes(attributes))) {
       details.droppedLinks += 1;
       return this;
     }
-    const { attributes, dropped } = toAttributes(given);
-    details.links.push({ context, attributes, droppedAttributes: dropped + droppedAttributesCount });
+    const { traceId, spanId, traceFlags } = context;
+    details.links.push({
+      context: {
+        traceId,
+        spanId,
+        traceFlags: traceFlags === TraceFlags.SAMPLED ? traceFlags : TraceFlags.NONE,
+      },
+      attributes,
+      droppedAttributes: dropped,
+    });
     return this;
   }
 
@@ -214,14 +229,14 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
 
   /** Its message is not taken: it would be the text of an error. A span that is OK stays so. */
   setStatus({ code }: SpanStatus): this {
-    if (this.isSealed || code === SpanStatusCode.UNSET || this.status?.code === SpanStatusCode.OK)
+    if (this.#isSealed || code === SpanStatusCode.UNSET || this.status?.code === SpanStatusCode.OK)
       return this;
     this.status = { code };
     return this;
   }
 
   updateName(name: string): this {
-    if (!this.isSealed) this.detail().name = String(name);
+    if (!this.#isSealed) this.#detail().name = String(name);
     return this;
   }
 
@@ -231,7 +246,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
    * @param endTime by `performance.now()` or by the clock, as the API has it; now by default
    */
   end(endTime?: TimeInput): void {
-    this.isSealed = true;
+    this.#isSealed = true;
     if (this.endMs !== undefined) return;
     this.endMs = endTime === undefined ? performance.now() : this.trace.toPerformanceMs(endTime);
     this.trace.ended(this);
@@ -247,13 +262,32 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     this.addEvent("exception", { [ATTR_EXCEPTION_TYPE]: type === undefined ? "Error" : String(type) }, time);
   }
 
-  private detail(): SpanDetails {
-    this.details ??= { events: [], links: [], droppedAttributes: 0, droppedEvents: 0, droppedLinks: 0 };
+  /** Takes the room, if there is so much. */
+  #hasRoomFor(bytes: number): boolean {
+    const details = this.#detail();
+    if (bytes > details.room) return false;
+    details.room -= bytes;
+    return true;
+  }
+
+  #detail(): SpanDetails {
+    this.details ??= {
+      events: [],
+      links: [],
+      droppedAttributes: 0,
+      droppedEvents: 0,
+      droppedLinks: 0,
+      room: mostSpanBytes,
+    };
     return this.details;
   }
 }
 
 const twoDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+function isLong(value: AttributeValue): boolean {
+  return typeof value === "string" ? value.length > shortCharacters : typeof value === "object";
+}
 
 /** 16 hex digits, not all 0. As unforeseeable as those of OpenTelemetry's own generators: it is no secret. */
 function randomSpanId(): string {

@@ -47,24 +47,23 @@ export class TraceBuffer {
   readonly tracestate: string | undefined;
   readonly isSampled: boolean;
   keepReason: KeepReason | undefined;
-  // No names with #, which cost where an object is made.
-  private readonly sink: SpanSink;
+  readonly #sink: SpanSink;
   /** Where its spans are counted. */
-  private readonly generation: { count: number };
-  private spans: Span[] = [];
-  private count = 0;
-  private isOver = false;
-  private origin: number | undefined = undefined;
+  readonly #generation: { count: number };
+  #spans: Span[] = [];
+  #count = 0;
+  #isOver = false;
+  #origin: number | undefined = undefined;
 
   /** @param nowMs by `performance.now()` */
   constructor(sink: SpanSink, start: TraceStart, nowMs: number) {
-    this.sink = sink;
+    this.#sink = sink;
     this.traceId = start.traceId;
     this.remoteParentId = start.remoteParentId;
     this.tracestate = start.tracestate;
     this.isSampled = start.isSampled;
     this.keepReason = start.isSampled ? "sampled" : undefined;
-    this.generation = sink.waiting.generationAt(nowMs);
+    this.#generation = sink.waiting.generationAt(nowMs);
   }
 
   /**
@@ -72,12 +71,12 @@ export class TraceBuffer {
    * not tear it.
    */
   get originMs(): number {
-    if (this.origin === undefined) {
+    if (this.#origin === undefined) {
       const { timeOrigin } = performance;
       const now = Date.now() - performance.now();
-      this.origin = Math.abs(now - timeOrigin) <= driftMs ? timeOrigin : now;
+      this.#origin = Math.abs(now - timeOrigin) <= driftMs ? timeOrigin : now;
     }
-    return this.origin;
+    return this.#origin;
   }
 
   /**
@@ -86,43 +85,36 @@ export class TraceBuffer {
    */
   toPerformanceMs(time: TimeInput | undefined): number {
     if (time === undefined) return performance.now();
-    if (typeof time === "number" && time < longestUptimeMs) return time;
-    const epochMs =
-      typeof time === "number"
-        ? time
-        : time instanceof Date
-          ? time.getTime()
-          : Array.isArray(time)
-            ? time[0] * 1_000 + time[1] / 1e6
-            : Number.NaN;
-    return Number.isFinite(epochMs) ? epochMs - this.originMs : performance.now();
+    const ms = toMs(time);
+    if (!Number.isFinite(ms)) return performance.now();
+    return typeof time === "number" && time < longestUptimeMs ? time : ms - this.originMs;
   }
 
   /** The trace is to be kept. The first reason counts; after the end it is too late. */
   keep(reason: KeepReason): void {
-    if (!this.isOver) this.keepReason ??= reason;
+    if (!this.#isOver) this.keepReason ??= reason;
   }
 
   /** Takes a span; false if there is no room for it. */
   add(span: Span): boolean {
     // After its end a trace that was dropped takes nothing more.
-    if (this.isOver && this.keepReason === undefined) return false;
-    if (this.count >= mostSpans) {
-      this.sink.lost("trace_full", 1);
+    if (this.#isOver && this.keepReason === undefined) return false;
+    if (this.#count >= mostSpans) {
+      this.#sink.lost("trace_full", 1);
       return false;
     }
-    if (this.isOver) {
-      this.count += 1;
-      if (span.endMs !== undefined) this.sink.export([span]);
+    if (this.#isOver) {
+      this.#count += 1;
+      if (span.endMs !== undefined) this.#sink.export([span]);
       return true;
     }
-    if (!this.sink.waiting.hasRoom) {
-      this.sink.lost("buffer_full", 1);
+    if (!this.#sink.waiting.hasRoom) {
+      this.#sink.lost("buffer_full", 1);
       return false;
     }
-    this.generation.count += 1;
-    this.count += 1;
-    this.spans.push(span);
+    this.#generation.count += 1;
+    this.#count += 1;
+    this.#spans.push(span);
     return true;
   }
 
@@ -131,16 +123,23 @@ export class TraceBuffer {
    * that never does waits nowhere.
    */
   ended(span: Span): void {
-    if (this.isOver) {
-      if (this.keepReason !== undefined) this.sink.export([span]);
+    if (this.#isOver) {
+      if (this.keepReason !== undefined) this.#sink.export([span]);
       return;
     }
     if (span.parent !== undefined) return;
-    this.isOver = true;
-    const { spans } = this;
-    this.spans = nothing;
-    this.generation.count -= spans.length;
-    this.sink.decided(this.keepReason);
-    if (this.keepReason !== undefined) this.sink.export(spans.filter(({ isOver }) => isOver));
+    this.#isOver = true;
+    const spans = this.#spans;
+    this.#spans = nothing;
+    this.#generation.count -= spans.length;
+    this.#sink.decided(this.keepReason);
+    if (this.keepReason !== undefined) this.#sink.export(spans.filter(({ isOver }) => isOver));
   }
+}
+
+/** Whatever others give for a time. */
+function toMs(time: TimeInput): number {
+  if (typeof time === "number") return time;
+  if (time instanceof Date) return time.getTime();
+  return Array.isArray(time) ? Number(time[0]) * 1_000 + Number(time[1]) / 1e6 : Number.NaN;
 }

@@ -1,5 +1,5 @@
 // The one place where what was thrown becomes an answer in OpenAI's shape.
-import { EctusError, type Logger, runInContext } from "@ectus/core";
+import { EctusError, type Logger } from "@ectus/core";
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { loggableError } from "../loggable-error.ts";
 import type { RouteTable } from "../route-table.ts";
@@ -38,12 +38,7 @@ export function sendError(
   log: Logger,
 ): void {
   noteError(reply.raw, error);
-  if (error.status >= 500) {
-    const tell = (): void => log.error(loggableError(error), "request failed");
-    // A body is read in the socket's own context; a URL that cannot be read has none.
-    if (request.context === undefined) tell();
-    else runInContext(request.context, tell);
-  }
+  if (error.status >= 500) log.error(loggableError(error), "request failed");
   setErrorHeaders(reply, error);
   drainRefusedBody(request.raw);
   // The framework would close the connection after a body that it could not read; here the rest of it is read.

@@ -2,7 +2,7 @@
 // record, begin with it and end with it, and lead to each other by the ids in it.
 import { type Logging, type LogSample, type RequestContext, runInContext } from "@ectus/core";
 import { type Instruments, Span, type Tracing } from "@ectus/monitoring";
-import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyInstance, FastifyReply } from "fastify";
 import { createAccessLog } from "./access-log.ts";
 import { answeredStatus } from "./answered-status.ts";
 import { connectionOf, type Exchange } from "./exchange.ts";
@@ -84,12 +84,6 @@ export function addObservability(app: FastifyInstance, options: ObservabilityOpt
     runInContext(context, done);
   });
   app.addHook("onRoute", (route) => {
-    // Reading a body ends in the socket's own context: what follows runs in the request's again.
-    if (![route.method].flat().every((method) => method === "GET" || method === "HEAD"))
-      route.preValidation = [
-        (request: FastifyRequest, _reply: unknown, done: () => void) => runInContext(request.context, done),
-        route.preValidation ?? [],
-      ].flat();
     if (route.config?.slowAfter === "inference")
       route.onSend = [
         route.onSend ?? [],

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { drawTree, inTrace } from "../../../../../tests/monitoring/in-trace.ts";
 import { recordTraces } from "../../../../../tests/monitoring/recorded-traces.ts";
 import type { ChatRequest } from "../../chat.ts";
-import { createLlamaCppProvider, type LlamaCppProvider } from "./index.ts";
+import { createLlamaCppProvider, type LlamaCppOptions, type LlamaCppProvider } from "./index.ts";
 import { modelForTests } from "./test-model.ts";
 
 const path = await modelForTests();
@@ -19,9 +19,9 @@ const request: ChatRequest = {
   temperature: 0,
 };
 
-function createProvider(model = path ?? ""): LlamaCppProvider {
+function createProvider(model = path ?? "", more: Partial<LlamaCppOptions> = {}): LlamaCppProvider {
   const options = { sequences: 1, queueBound: 4, contextTokens: 256, threads: 1 };
-  const provider = createLlamaCppProvider({ name: "local", models: { m: model }, ...options, log });
+  const provider = createLlamaCppProvider({ name: "local", models: { m: model }, ...options, log, ...more });
   onTestFinished(() => provider.close());
   return provider;
 }
@@ -52,6 +52,19 @@ describe.skipIf(path === undefined)("the built-in model", () => {
       "  model.prompt",
       "  model.generate",
     ]);
+  });
+
+  test("whose answer nobody reads ends its step with an error", async () => {
+    const provider = createProvider(path, { readerTimeoutMs: 10 });
+    await provider.preload();
+    const traces = recordTraces();
+    await inTrace(traces, async () => {
+      await provider.streamChat(request, { signal });
+      await expect.poll(() => provider.load().m?.active).toBe(0);
+    });
+    const step = (await traces.spans()).find(({ name }) => name === "model.generate");
+    expect(step?.status).toEqual({ code: SpanStatusCode.ERROR });
+    expect(step?.attributes).toEqual({ "error.type": "stream_interrupted" });
   });
 
   test("that a client leaves has no error in its spans", async () => {

@@ -105,7 +105,7 @@ const ofChat = () => ({
   "http.request.method": "POST",
   "server.address": "127.0.0.1",
   "server.port": portOf(upstream),
-  "url.template": "/v1/chat/completions",
+  "url.template": "/chat/completions",
   "network.protocol.version": "1.1",
   "ectus.provider": "up",
 });
@@ -131,7 +131,7 @@ describe("an exchange", () => {
   test("of embeddings has its own path", async () => {
     await inTrace(traces, () => engine.embed({ model: "vectors", input: prompt }, { signal }));
     expect(drawTree(await traces.spans())).toEqual(["request", "  ai.embeddings", "    HTTP POST"]);
-    expect((await exchangesOf())[0]?.attributes["url.template"]).toBe("/v1/embeddings");
+    expect((await exchangesOf())[0]?.attributes["url.template"]).toBe("/embeddings");
   });
 
   test("that is tried again has a span for each try, and keeps the trace", async () => {
@@ -148,7 +148,7 @@ describe("an exchange", () => {
     const spans = await exchangesOf();
     expect(spans.map(({ attributes }) => attributes)).toEqual([
       { ...ofChat(), "http.response.status_code": 503, "error.type": "503" },
-      { ...ofChat(), "http.request.resend_count": 1, "error.type": "upstream_error" },
+      { ...ofChat(), "http.request.resend_count": 1, "error.type": "ECONNRESET" },
       { ...ofChat(), "http.request.resend_count": 2, "http.response.status_code": 200 },
     ]);
     const { ERROR, UNSET } = SpanStatusCode;
@@ -209,7 +209,7 @@ describe("an exchange", () => {
     engine = createUpstreamEngine({ baseUrl: gone.baseUrl, retries: 0 });
     await inTrace(traces, () => engine.chat({ ...request, model: "single" }, { signal })).catch(() => {});
     const [span] = (await exchangesOf()) as [ReadableSpan];
-    expect(span.attributes["error.type"]).toBe("upstream_error");
+    expect(span.attributes["error.type"]).toBe("ECONNREFUSED");
     expect(span.attributes).not.toHaveProperty("http.response.status_code");
     expect(span.events).toEqual([]);
   });
@@ -243,10 +243,7 @@ describe("an exchange", () => {
 describe("a stream", () => {
   test("is over when its last chunk came", async () => {
     await inTrace(traces, () => read());
-    // Its reader is done with the end mark, which may be before the connection is.
-    await expect
-      .poll(async () => drawTree(await traces.spans()))
-      .toEqual(["request", "  ai.chat", "    HTTP POST"]);
+    expect(drawTree(await traces.spans())).toEqual(["request", "  ai.chat", "    HTTP POST"]);
     const [span] = (await exchangesOf()) as [ReadableSpan];
     expect(span.attributes).toEqual({ ...ofChat(), "http.response.status_code": 200 });
     expect(span.events.map(({ name }) => name)).toEqual(["http.response.head"]);
@@ -256,6 +253,25 @@ describe("a stream", () => {
       "gen_ai.usage.input_tokens": 9,
       "gen_ai.usage.output_tokens": 3,
     });
+  });
+
+  test("is over with its end mark, whatever its connection does then", async () => {
+    upstream.always({ raw: "data: [DONE]\n\n", dripMs: 60_000 });
+    await inTrace(traces, () => read());
+    const [span] = (await exchangesOf()) as [ReadableSpan];
+    expect(span.attributes).toEqual({ ...ofChat(), "http.response.status_code": 200 });
+    expect(span.status.code).toBe(SpanStatusCode.UNSET);
+  });
+
+  test("that has a head and no chunk is a timeout, which the next provider mends", async () => {
+    traces = recordTraces(0);
+    await engine.close();
+    engine = createUpstreamEngine({ idleMs: 50 });
+    upstream.always({ hang: "after-headers" });
+    await inTrace(traces, () => read());
+    const [first, second] = (await exchangesOf()) as [ReadableSpan, ReadableSpan];
+    expect(first.attributes).toMatchObject({ "ectus.provider": "up", "error.type": "upstream_timeout" });
+    expect(second.attributes).toMatchObject({ "ectus.provider": "spare", "http.response.status_code": 200 });
   });
 
   test("that breaks after its first chunk failed, and so did its call", async () => {
@@ -445,13 +461,30 @@ test("no word of a prompt, an answer or an upstream's error is in any span", asy
   expect(serialized).toContain("theirs");
 });
 
+test.each<"before-headers" | "mid-stream">(["before-headers", "mid-stream"])(
+  "a call that the engine's end cuts %s leaves no span open",
+  async (hang) => {
+    upstream.always({ hang });
+    await inTrace(traces, async () => {
+      const reading = read().catch((error: unknown) => error);
+      await upstream.nextRequest();
+      await engine.close();
+      expect(await reading).toBeInstanceOf(EctusError);
+    });
+    engine = createUpstreamEngine();
+    const [span] = (await exchangesOf()) as [ReadableSpan];
+    expect(span.attributes["error.type"]).toBe("upstream_error");
+    expect((await traces.spans()).map(({ name }) => name)).toContain("ai.chat");
+  },
+);
+
 test.each([
   ["https://api.example.com/v1", "api.example.com", 443],
   ["http://api.example.com/v1", "api.example.com", 80],
   ["http://[::1]:8000/v1", "::1", 8000],
-  ["https://user:secret@api.example.com/v1?key=secret", "api.example.com", 443],
+  ["https://user:secret@api.example.com/secret/v1?key=secret", "api.example.com", 443],
 ])("the server of %s is named without more", (url, address, port) => {
-  const { attributes } = exchangeTemplate("up", new URL(url), "/v1/x");
+  const { attributes } = exchangeTemplate("up", new URL(url), "chat/completions");
   expect([attributes["server.address"], attributes["server.port"]]).toEqual([address, port]);
   expect(JSON.stringify(attributes)).not.toContain("secret");
 });
