@@ -19,7 +19,6 @@ beforeAll(async () => {
     instruments: createInstruments(registry),
     tracing: recordTraces(0).tracing,
     traceTrustedPeers: ["127.0.0.1"],
-    logLevel: "error",
   });
   tenant = await api.makeTenant();
 });
@@ -349,11 +348,12 @@ const conversation = fc.record({
   ending: fc.constantFrom("end", "end", "reset"),
 });
 
-test("of a thousand random requests each is counted once, and all bytes are somebody's", async () => {
+test("of a thousand random requests each is counted and logged once, and all bytes are somebody's", async () => {
   let requests = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(conversation, { minLength: 1, maxLength: 4 }), async (conversations) => {
       registry.resetMetrics();
+      const from = api.logLines.length;
       const results = await Promise.all(
         conversations.map(async ({ requests: texts, last: end, waits, ending }) => {
           const one = await connection();
@@ -386,6 +386,9 @@ test("of a thousand random requests each is counted once, and all bytes are some
       await until(async () => (await total("http_active_connections")) === 0);
       expect(await total("http_requests_in_flight")).toBe(0);
       expect(await total("http_requests_total")).toBe(count);
+      const accesses = api.logLines.slice(from).filter((line) => line.includes('"msg":"request"'));
+      expect(new Set(accesses.map((line) => JSON.parse(line).requestId)).size).toBe(count);
+      expect(accesses).toHaveLength(count);
       expect(await total("http_request_duration_seconds_count")).toBe(count);
       expect(await total("http_request_size_bytes_count")).toBe(count);
       expect(await total("http_response_size_bytes_count")).toBe(count);

@@ -61,6 +61,22 @@ test("what is no level is refused with what is accepted, and changes nothing", a
   expect((await levels("GET")).json).toEqual(configured);
 });
 
+test("only the operator sees or changes levels", async () => {
+  const tenant = await api.makeTenant();
+  for (const [key, status] of [
+    [tenant.key, 403],
+    [null, 401],
+  ] as const)
+    for (const [method, body] of [["GET"], ["PUT", { levels: "trace" }], ["DELETE"]] as const) {
+      const answer = await api.request(method, "/admin/log-levels", {
+        key,
+        ...(body === undefined ? {} : { body }),
+      });
+      expect(answer.status, `${method} ${status}`).toBe(status);
+    }
+  expect((await levels("GET")).json).toEqual(configured);
+});
+
 test("each change is in the audit log with who made it", async () => {
   const { headers } = await levels("PUT", { levels: "error,jobs=trace", seconds: 60 });
   await levels("DELETE");

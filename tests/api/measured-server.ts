@@ -58,11 +58,9 @@ export async function startMeasuredServer({
   const traces = recordTraces(sampleRatio);
   const app = fastify({
     routerOptions: { ignoreTrailingSlash: true },
-    frameworkErrors: (error, request, reply) => {
-      reply
-        .status(error.statusCode ?? 500)
-        .header("x-request-id", request.id)
-        .send();
+    frameworkErrors: ({ statusCode = 500 }, request, reply) => {
+      request.server.observeUnrouted(request, reply);
+      reply.raw.writeHead(statusCode, { "x-request-id": request.id }).end();
     },
   }) as unknown as FastifyInstance;
   addObservability(app, {

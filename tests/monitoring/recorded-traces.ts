@@ -15,7 +15,7 @@ export function recordTraces(sampleRatio = 1): RecordedTraces {
   const spans: ReadableSpan[] = [];
   const exporter: SpanExporter = {
     async send(batch) {
-      spans.push(...batch);
+      for (const part of batch) spans.push(...part);
       return { outcome: "taken", rejected: 0 };
     },
     close() {},

@@ -178,7 +178,7 @@ class MeasuredCall implements CallMeter {
     const seconds = (this.#completedMs - this.#firstTokenMs) / 1000;
     this.#ofProvider()
       .timePerOutputToken()
-      .observe(seconds / (usage.outputTokens - 1));
+      .observe(seconds / (usage.outputTokens - 1), currentExemplar());
   }
 
   #complete(): void {

@@ -131,8 +131,20 @@ describe("a stream", () => {
 
   test("is over when it was read, and says when its first token came", async () => {
     const finish = { ...text, choices: [{ index: 0, delta: {}, finish_reason: "length" as const }] };
-    await readStream([role, text, text, finish, { ...text, choices: [], usage: usageOf(7, 3) }]);
+    const engine = await readStream([
+      role,
+      text,
+      text,
+      finish,
+      { ...text, choices: [], usage: usageOf(7, 3) },
+    ]);
     const span = await spanOf("ai.chat");
+    for (const name of [
+      "ai_time_to_first_token_seconds",
+      "ai_time_per_output_token_seconds",
+      "ai_inference_duration_seconds",
+    ] as const)
+      expect(exemplarsOf(engine.registry, name), name).toEqual([{ trace_id: span.spanContext().traceId }]);
     const { "gen_ai.response.time_to_first_chunk": firstChunk, ...attributes } = span.attributes;
     expect(firstChunk).toBeTypeOf("number");
     expect(attributes).toEqual({
@@ -199,11 +211,15 @@ describe("a stream", () => {
           const source = last(engine).stream();
           const { chunks } = await starting;
           const reader = chunks[Symbol.asyncIterator]();
-          const reads: Promise<unknown>[] = [];
+          let reading: Promise<void> | undefined;
+          const read = async (): Promise<void> => {
+            await settled(reader.next());
+            reading = undefined;
+          };
           for (const what of [...steps, "abort" as const]) {
             if (what === "next") {
               // One at a time, as all readers do.
-              if (reads.length === 0) reads.push(settled(reader.next()).then(() => reads.pop()));
+              reading ??= read();
             } else if (what === "return") await reader.return?.();
             else if (what === "abort") controller.abort();
             else if (what === "push") source.push(text);
@@ -211,7 +227,7 @@ describe("a stream", () => {
             else source.fail(fault("stream_interrupted"));
             await Promise.resolve();
           }
-          await Promise.all(reads);
+          await reading;
         });
         const names = (await recorded.spans()).map(({ name }) => name);
         expect(names.toSorted()).toEqual(["ai.chat", "request"]);

@@ -32,7 +32,7 @@ import type { ChatChoice, ChatCompletionChunk, CompletionUsage, FinishReason } f
 import type { CallOutcome } from "./circuit-breaker.ts";
 import { hasToken } from "./first-token.ts";
 import type { Operation, ProviderStream } from "./provider.ts";
-import { conventionalProviderName } from "./provider-name.ts";
+import { conventionalProviderName, providerAttribute } from "./provider-name.ts";
 import type { ProvidersConfig } from "./providers-config.ts";
 import { outcomeOf } from "./routing.ts";
 import { type TokenUsage, toTokenUsage } from "./usage.ts";
@@ -46,8 +46,6 @@ export interface AskedFor {
   readonly n?: unknown;
 }
 
-/** Of the provider that answered or was asked last, as in metrics. */
-export const providerAttribute = "ectus.provider";
 /** How a call ended: the `outcome` of `ai_inference_requests_total`. */
 const outcomeAttribute = "ectus.outcome";
 const reasonAttribute = "ectus.reason";
@@ -266,10 +264,10 @@ class SpannedCall implements RecordedCall {
     if (this.operation === "chat") {
       if (this.streamed) attributes[ATTR_GEN_AI_REQUEST_STREAM] = true;
       const maxTokens = max_completion_tokens ?? max_tokens;
-      if (isNumber(maxTokens)) attributes[ATTR_GEN_AI_REQUEST_MAX_TOKENS] = maxTokens;
+      if (isCount(maxTokens)) attributes[ATTR_GEN_AI_REQUEST_MAX_TOKENS] = maxTokens;
       if (isNumber(temperature)) attributes[ATTR_GEN_AI_REQUEST_TEMPERATURE] = temperature;
       if (isNumber(top_p)) attributes[ATTR_GEN_AI_REQUEST_TOP_P] = top_p;
-      if (isNumber(n) && n !== 1) attributes[ATTR_GEN_AI_REQUEST_CHOICE_COUNT] = n;
+      if (isCount(n) && n !== 1) attributes[ATTR_GEN_AI_REQUEST_CHOICE_COUNT] = n;
       if (this.firstChunkMs !== undefined)
         attributes[ATTR_GEN_AI_RESPONSE_TIME_TO_FIRST_CHUNK] = (this.firstChunkMs - this.span.startMs) / 1000;
       if (this.finishReasons !== undefined)
@@ -317,6 +315,10 @@ const finishReasons: ReadonlySet<unknown> = new Set<FinishReason>([
   "content_filter",
   "function_call",
 ]);
+
+function isCount(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
 
 function isNumber(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value);

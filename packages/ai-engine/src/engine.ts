@@ -1,5 +1,6 @@
 // The engine: finds a model's providers, admits the call, falls back, and says what was used. It knows no HTTP, no
 // tenant and no key.
+import { AsyncLocalStorage } from "node:async_hooks";
 import { currentContext, EctusError, type Logger, runInContext } from "@ectus/core";
 import { type Instruments, noInstruments } from "@ectus/monitoring";
 import { createAdmission } from "./admission.ts";
@@ -19,6 +20,7 @@ import { createEngineMetrics } from "./metrics.ts";
 import type { CallOptions, Operation, Provider } from "./provider.ts";
 import type { ProviderConfig, ProvidersConfig } from "./providers-config.ts";
 import { type Accepted, type Lane, type Route, tryRoutes } from "./routing.ts";
+import { queueTemplate } from "./step-spans.ts";
 import { type ModelPrice, type TokenUsage, toEmbeddingUsage, toTokenUsage } from "./usage.ts";
 
 export interface ModelInfo {
@@ -243,6 +245,7 @@ function answeredBy({ lane, model }: Route): AnsweredBy {
 
 function createLanes(options: EngineOptions, now: () => number): ReadonlyMap<string, Lane> {
   const { config, providers, log, circuit = defaultCircuit, maxQueueWaitMs = defaultQueueWaitMs } = options;
+  const outside = AsyncLocalStorage.snapshot();
   const lanes = new Map<string, Lane>();
   for (const [name, settings] of config.providers) {
     const provider = providers.get(name);
@@ -257,8 +260,12 @@ function createLanes(options: EngineOptions, now: () => number): ReadonlyMap<str
         now,
       }),
       circuit: createCircuitBreaker(circuit, now, (state) => {
-        log.warn({ provider: name, circuit: state }, "circuit changed");
+        const tell = () => log.warn({ provider: name, circuit: state }, "circuit changed");
+        // Time alone does this, whoever looks first: the line is of no call.
+        if (state === "half-open") outside(tell);
+        else tell();
       }),
+      wait: queueTemplate(name),
     });
   }
   return lanes;

@@ -1,4 +1,4 @@
-// What OpenTelemetry's conventions call the providers that operators configure under names of their own.
+// What spans call providers: by the names that operators gave them, and by those of OpenTelemetry's conventions.
 import {
   GEN_AI_PROVIDER_NAME_VALUE_ANTHROPIC,
   GEN_AI_PROVIDER_NAME_VALUE_AZURE_AI_OPENAI,
@@ -12,6 +12,9 @@ import {
   GEN_AI_PROVIDER_NAME_VALUE_X_AI,
 } from "@opentelemetry/semantic-conventions/incubating";
 import type { ProviderConfig } from "./providers-config.ts";
+
+/** The attribute with a provider's configured name: of the one that answered or was asked last, as in metrics. */
+export const providerAttribute = "ectus.provider";
 
 /** Hosts of vendors that speak OpenAI's API. */
 const vendors: ReadonlyMap<string, string> = new Map([

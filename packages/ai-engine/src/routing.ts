@@ -1,16 +1,19 @@
 // Tries a model's routes in their order until one accepts, and says what to tell the client if none does.
 import { EctusError, type ErrorCode } from "@ectus/core";
+import type { SpanTemplate } from "@ectus/monitoring";
 import type { Admission } from "./admission.ts";
 import type { RouteMeter } from "./call-meter.ts";
 import type { CircuitBreaker, Permit } from "./circuit-breaker.ts";
 import type { CallOptions, Provider } from "./provider.ts";
-import { queueTemplate, recordWait } from "./step-spans.ts";
+import { recordWait } from "./step-spans.ts";
 
 /** A provider with what the engine knows of it. */
 export interface Lane {
   readonly provider: Provider;
   readonly admission: Admission;
   readonly circuit: CircuitBreaker;
+  /** What a wait for its turn is recorded as. */
+  readonly wait: SpanTemplate;
 }
 
 export interface Route {
@@ -112,13 +115,13 @@ export async function tryRoutes<T>(
 
 /** Waits for a slot; false if there is no room. */
 async function awaitTurn(
-  { provider, admission }: Lane,
+  { admission, wait }: Lane,
   signal: AbortSignal,
   meter: RouteMeter,
 ): Promise<boolean> {
   if (admission.full) return false;
   try {
-    await waitFor(recordWait(queueTemplate(provider.name), admission.acquire(signal)), meter);
+    await waitFor(recordWait(wait, admission.acquire(signal)), meter);
     return true;
   } catch (error) {
     if (error instanceof EctusError && error.code === "overloaded") return false;

@@ -2,6 +2,7 @@
 import { currentSpan, errorTypeOf, type Span, type SpanTemplate, startSpan } from "@ectus/monitoring";
 import { type Attributes, SpanKind } from "@opentelemetry/api";
 import { isClientClosed } from "./call-outcome.ts";
+import { providerAttribute } from "./provider-name.ts";
 
 const step = (name: string, attributes: Attributes = {}): SpanTemplate => ({
   name,
@@ -11,7 +12,7 @@ const step = (name: string, attributes: Attributes = {}): SpanTemplate => ({
 
 /** A wait in the queue of a provider. */
 export const queueTemplate = (provider: string): SpanTemplate =>
-  step("ai.queue", { "ectus.provider": provider });
+  step("ai.queue", { [providerAttribute]: provider });
 /** A wait for one of a built-in model's slots. */
 export const slotTemplate = step("model.queue");
 /** A call's wait for a model to be loaded, be it the one that caused the load or not. */
@@ -50,7 +51,7 @@ export async function recordStep<T>(template: SpanTemplate, work: () => Promise<
   }
 }
 
-function markFailed(span: Span, error: unknown): void {
+export function markFailed(span: Span, error: unknown): void {
   // A client that left is nobody's error.
   if (!isClientClosed(error)) span.fail(errorTypeOf(error));
 }

@@ -93,7 +93,9 @@ export class ScriptedStream implements ProviderStream, AsyncIterator<ChatComplet
   async return(): Promise<IteratorResult<ChatCompletionChunk, undefined>> {
     this.#over = true;
     this.#results.length = 0;
-    return { value: undefined, done: true };
+    const end = { value: undefined, done: true } as const;
+    this.#waiter?.resolve(end);
+    return end;
   }
 
   [Symbol.asyncIterator](): this {

@@ -96,10 +96,7 @@ test("a run over tenants is a span for each batch of them, however much is done 
   await store(randomUUIDv7());
   await store(randomUUIDv7());
   const traces = recordTraces();
-  const measured = openDatabase({ url: postgres.appUrl, poolSize: 2, log, slowQueryMs: 5_000 });
-  await inTrace(traces, () => removeOrphans(measured, storage, signal, inTwoHours)).finally(() =>
-    measured.close(),
-  );
+  await inTrace(traces, () => removeOrphans(database, storage, signal, inTwoHours));
   const spans = (await traces.spans()).filter(({ name }) => name !== "pool.wait");
   // A transaction lists a page of tenants.
   expect(drawTree(spans).filter((line) => !line.startsWith("    "))).toEqual([

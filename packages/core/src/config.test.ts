@@ -187,3 +187,16 @@ test("the description has a row for each variable, says where values come from a
   expect(row("API_KEY_SECRET")).toMatchObject({ value: "[secret]", source: "environment" });
   expect(JSON.stringify(rows)).not.toContain(secret);
 });
+
+test("the user and password of a URL are masked wherever it is shown", () => {
+  const value = (url: string) =>
+    describeConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: url }).find(
+      ({ name }) => name === "OTEL_EXPORTER_OTLP_ENDPOINT",
+    )?.value;
+  expect(value("https://ada:word@traces.example.org/otlp")).toBe("https://[secret]@traces.example.org/otlp");
+  expect(value("http://[::1]:4318")).toBe("http://[::1]:4318");
+  // It is refused for the slash.
+  const load = () => loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: "https://ada:wo/rd@traces.example.org" });
+  expect(load).toThrow(expect.objectContaining({ code: "invalid_config" }));
+  expect(load).not.toThrow(/wo.rd/);
+});

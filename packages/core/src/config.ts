@@ -327,7 +327,9 @@ export function loadConfig(environment: Environment, file?: string): Config {
     if (text === undefined) continue;
     const value = definition.parse(text);
     if (value === undefined) {
-      const got = definition.secret ? "a value that is not shown because it is secret" : JSON.stringify(text);
+      const got = definition.secret
+        ? "a value that is not shown because it is secret"
+        : JSON.stringify(withoutUser(text));
       faults.push(`${name}: got ${got}, accepts ${definition.accepts}`);
     }
     config[name] = value;
@@ -338,6 +340,9 @@ export function loadConfig(environment: Environment, file?: string): Config {
   }
   return config as Config;
 }
+
+/** A URL without the user and password in it. */
+const withoutUser = (text: string): string => text.replace(/\/\/.*@/s, "//[secret]@");
 
 /** Faults of variables that are well by themselves. */
 function contradictions(config: Partial<Config>): string[] {
@@ -405,7 +410,7 @@ export function describeConfig(environment: Environment, file?: string): ConfigR
           : definition.default !== undefined
             ? ([definition.default, "default"] as const)
             : (["", "unset"] as const);
-    const value = definition.secret && text !== "" ? "[secret]" : text;
+    const value = definition.secret && text !== "" ? "[secret]" : withoutUser(text);
     return { name, value, source, help: definition.help, accepts: definition.accepts };
   });
 }

@@ -1,10 +1,8 @@
 // Where lines leave the process: a bounded buffer before standard output or standard error. Whoever reads may stop
 // reading for a while; then lines wait, and beyond the bound they are dropped and counted. Nobody ever waits for a reader.
 //
-// Not pino's own destination, SonicBoom: it hands each write to a thread, where it hangs on a pipe that nobody reads, and
-// the process with it when it is to exit; and what such a thread has in hand at a crash is lost (seen with 4.2). A pipe is
-// written to here without waiting, so that at every moment it is known what has left.
-import { fstatSync, write, writeSync } from "node:fs";
+// Not pino's own destination, SonicBoom: docs/decisions/0009-log-lines-leave-by-a-sink-of-our-own.md.
+import { constants, fstatSync, openSync, write, writeSync } from "node:fs";
 
 export interface LogSink {
   /** Takes text of whole lines; false if it is dropped. */
@@ -31,7 +29,8 @@ const flushMs = 2_000;
 const exitMs = 1_000;
 const exitRetryMs = 5;
 
-export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
+export function createLogSink({ fd: given, onRecovered }: LogSinkOptions): LogSink {
+  let fd: number = given;
   const chunks: Buffer[] = [];
   let gathered = "";
   /** What of a chunk is still to be written. */
@@ -43,11 +42,11 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
   let isClosed = false;
   let retryMs = firstRetryMs;
   let timer: NodeJS.Timeout | undefined;
-  let mode: "direct" | "thread" | undefined;
+  let mode: Opened["mode"] | undefined;
   const flushing = new Set<{ resolve: () => void; reject: (error: Error) => void }>();
 
   function start(): void {
-    mode = openMode(fd);
+    ({ fd, mode } = open(given));
     process.on("exit", writeAllAtExit);
   }
 
@@ -183,13 +182,28 @@ export function createLogSink({ fd, onRecovered }: LogSinkOptions): LogSink {
   };
 }
 
+interface Opened {
+  readonly fd: number;
+  readonly mode: "direct" | "thread";
+}
+
 /**
- * Pipes and sockets are written to at once, and refuse what they cannot take: Node.js opens its own streams of them so,
- * which is all that is asked of those here. Files and terminals always take it, but may take their time, in a thread.
+ * Pipes and sockets are written to at once, and refuse what they cannot take. Files and terminals always take it, but may
+ * take their time, in a thread.
  */
-function openMode(fd: 1 | 2): "direct" | "thread" {
+function open(fd: 1 | 2): Opened {
   const stats = fstatSync(fd);
-  if (!stats.isFIFO() && !stats.isSocket()) return "thread";
+  if (!stats.isFIFO() && !stats.isSocket()) return { fd, mode: "thread" };
+  if (stats.isFIFO()) {
+    try {
+      // Opened anew: whether a write waits is said of what is open, which other programs may share, and change.
+      const { O_WRONLY, O_NONBLOCK } = constants;
+      return { fd: openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_NONBLOCK), mode: "direct" };
+    } catch {
+      // Not on this system, or not for this user.
+    }
+  }
+  // Node.js makes its own streams of them so that writes do not wait, which is all that is asked of those here.
   const stream = fd === 1 ? process.stdout : process.stderr;
-  return stream.writable ? "direct" : "thread";
+  return { fd, mode: stream.writable ? "direct" : "thread" };
 }

@@ -87,7 +87,7 @@ const hostile: Readonly<Record<string, () => unknown>> = {
   "a Buffer": () => Buffer.alloc(1_000_000),
   "an array of numbers": () => new Float64Array(1_000),
   "deep nesting": () => deep(10_000),
-  "a huge array": () => Array.from({ length: 1_000_000 }, () => ({ text: "y".repeat(100) })),
+  "a huge array": () => new Array(1_000_000).fill({ text: "y".repeat(100) }),
   "a sparse array": () => new Array(4_000_000_000),
   "an object of many fields": () =>
     Object.fromEntries(Array.from({ length: 10_000 }, (_, n) => [`k${n}`, n])),
@@ -197,6 +197,39 @@ test("what is cut says how much is missing, and no secret lies open at the cut",
   }
 });
 
+test("no half of a secret is left at the end of a text that shrank as others were hidden", () => {
+  const { log, lines } = capture();
+  for (let shift = 0; shift < 30; shift += 1) {
+    const many = "mail ada.lovelace.of.london@example.org ".repeat(300);
+    log.info({ text: "x".repeat(shift) + many, ["y".repeat(shift) + many]: 1, err: new Error(many) });
+    log.info("x".repeat(shift) + many);
+  }
+  expect(lines.join("")).not.toMatch(/ada|lovelace|london/);
+});
+
+test("a line that is shortened as a whole leaves no half of a secret", () => {
+  const { log, lines, last } = capture();
+  const large = Object.fromEntries(Array.from({ length: 4 }, (_, n) => [`k${n}`, "\u0001".repeat(8_000)]));
+  for (let shift = 0; shift < 40; shift += 1) {
+    log.info(large, `${"x ".repeat(110 + shift)}mail ada.lovelace@example.org${" x".repeat(3_000)}`);
+    expect(last()).toMatchObject({ cutFields: 5, msg: expect.stringContaining("more characters") });
+  }
+  expect(lines.join("")).not.toMatch(/ada|lovelace/);
+});
+
+test("a line is no longer than any other after much was hidden in it", () => {
+  const { log, lines } = capture();
+  const most = Object.fromEntries(
+    Array.from({ length: 90 }, (_, n) => [`k${n}`, "\u0001\u0001 a@b.cc ".repeat(500)]),
+  );
+  log.info({ ...most, text: "a@b.cc ".repeat(2_000) }, "a@b.cc ".repeat(1_000));
+  expectSound(lines);
+  const any = log.info.bind(log) as (...args: unknown[]) => void;
+  any("%s %s %s %s %s %s %s %s", ...Array.from({ length: 8 }, () => "a@b.cc ".repeat(1_100)));
+  expectSound(lines);
+  expect(lines.join("")).not.toContain("a@b");
+});
+
 test("one object in two places is no circle", () => {
   const { log, last } = capture();
   const shared = { a: 1 };
@@ -241,6 +274,12 @@ test("fields that are named as secrets are hidden at any depth, however they are
     "private_key",
     "token",
     "key",
+    "dbPassword",
+    "OPENAI_API_KEY",
+    "aws-secret-access-key",
+    "webhookSecret",
+    "storageAccountKey",
+    "x-auth-token",
   ];
   for (const name of names)
     log.info({
@@ -250,6 +289,44 @@ test("fields that are named as secrets are hidden at any depth, however they are
     });
   expect(lines.join("")).not.toContain("hunter2");
   expect(lines).toHaveLength(names.length);
+});
+
+test("what stands behind a secret's name in an array is hidden, and yes, no or nothing is shown", () => {
+  const { log, last } = capture();
+  log.info({
+    rawHeaders: ["accept", "*/*", "Cookie", "token", "x", "y"],
+    entries: [["password", "hunter2"]],
+    hasPassword: true,
+    password: null,
+    map: new Map([["secret", false]]),
+    cacheKey: "tenants",
+    maxTokens: 12,
+  });
+  expect(last()).toMatchObject({
+    rawHeaders: ["accept", "*/*", "Cookie", "[redacted]", "x", "y"],
+    entries: [["password", "[redacted]"]],
+    hasPassword: true,
+    password: null,
+    map: { secret: false },
+    cacheKey: "tenants",
+    maxTokens: 12,
+  });
+});
+
+test("what a child has on its lines is treated like any other value", () => {
+  const { log, lines, last } = capture();
+  const child = log.child({ part: "pool", level: "fatal", module: "other", password: "hunter2" });
+  child.child({ a: circular(), b: throwingProxy(), c: 1n, d: { token: "hunter2" } }).info("x");
+  log.child(throwingProxy()).info("y");
+  expect(last()).toMatchObject({ module: "test", value: "[unreadable]" });
+  expectSound(lines);
+  expect(JSON.parse(lines[0] as string)).toMatchObject({
+    part: "pool",
+    module_: "other",
+    b: "[unreadable]",
+    c: "1",
+  });
+  expect(lines.join("")).not.toContain("hunter2");
 });
 
 test("any values make a sound line", () => {

@@ -50,7 +50,7 @@ export function toLoggable(value: unknown): unknown {
 /** A text of bounded length, with a note of what is missing. */
 export function cutText(text: string, most = mostTextCharacters): string {
   if (text.length <= most) return text;
-  const hidden = redactText(text.slice(0, most + seenBehindCut));
+  const hidden = most === 0 ? "" : redactText(text.slice(0, most + seenBehindCut));
   // What was hidden is shorter than it was: then the end, where a secret may be cut in two, has come nearer.
   const shown = hidden.slice(0, Math.min(most, Math.max(0, hidden.length - seenBehindCut)));
   return `${shown}… [${text.length - shown.length} more characters]`;

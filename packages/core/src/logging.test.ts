@@ -167,6 +167,18 @@ test("levels for a while end by themselves, after a day at most", () => {
   }
 });
 
+test("a time that is none changes no level", () => {
+  const { logging, records } = capture();
+  for (const forMs of [0, -1, Number.NaN])
+    for (const levels of [{ default: "trace", modules: {} } as const, undefined])
+      expect(() => logging.setLevels(levels, forMs)).toThrow(RangeError);
+  expect(logging.levels.default).toBe("info");
+  expect(records()).toEqual([]);
+  logging.setLevels({ default: "debug", modules: {} }, Number.POSITIVE_INFINITY);
+  expect(logging.levelsUntil?.getTime()).toBeLessThanOrEqual(Date.now() + 24 * 60 * 60_000);
+  logging.setLevels(undefined);
+});
+
 test("levels that are configured anew are those to return to", () => {
   const { logging } = capture();
   logging.configureLevels({ default: "warn", modules: {} });

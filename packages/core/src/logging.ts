@@ -92,7 +92,7 @@ export function createLogging({ levels: given, format, destination = 1 }: Loggin
   }
 
   const stream: DestinationStream = {
-    write: (line) => emit(levelOfLine(line), redactLine(shortenLine(line))),
+    write: (line) => emit(levelOfLine(line), shortenLine(redactLine(shortenLine(line)))),
   };
   const root = pino(
     {

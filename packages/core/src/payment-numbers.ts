@@ -41,9 +41,7 @@ export function hideCards(text: string, shown: string): string {
   );
 }
 
-// Numbers of cards are written in groups of four to six digits, of which the last may be what is left; rows of small
-// numbers are none.
-const leastInFirst = 4;
+// Numbers of cards are written in groups of four to six digits, the last of what is left; rows of small numbers are none.
 const leastInGroup = 3;
 
 /** Other numbers may stand beside the card's, as its date: looks at each way to join groups of digits. */
@@ -52,8 +50,8 @@ function hideInRun(run: string, shown: string, glued: { left: boolean; right: bo
   let result = "";
   let done = 0;
   for (let first = glued.left ? 1 : 0; first < groups.length; first += 1) {
-    const { index: start, 0: begin } = groups[first] as RegExpExecArray;
-    if (start < done || begin.length < leastInFirst) continue;
+    const start = groups[first]?.index ?? 0;
+    if (start < done) continue;
     let digits = "";
     for (let last = first; last < groups.length - (glued.right ? 1 : 0); last += 1) {
       const group = groups[last] as RegExpExecArray;
@@ -190,7 +188,9 @@ const ibanLengths: Readonly<Record<string, number>> = {
   XK: 20,
   YE: 30,
 };
-const ibanPattern = /(?<![A-Za-z\d])[A-Z]{2}\d\d(?=[ \-\u00a0]?[A-Z\d])/gi;
+// Groups of a UUID may look like those of Andorra, Estonia, Bosnia and Belgium.
+const ibanPattern =
+  /(?<![A-Za-z\d]|[\da-f]{8}-(?:[\da-f]{4}-){0,2})(?![\da-f]{8}-(?:[\da-f]{4}-){3}[\da-f]{12}(?![\da-f]))[A-Z]{2}\d\d(?=[ \-\u00a0]?[A-Z\d])/gi;
 
 /** Replaces IBANs (ISO 13616), with or without spaces. */
 export function hideIbans(text: string, shown: string): string {

@@ -176,6 +176,30 @@ test.each([
   expect((await traces.spans()).length > 0).toBe(reason !== undefined);
 });
 
+test("a statement that the server ends for its length, and one whose connection breaks, have their traces kept", async () => {
+  const impatient = await open({ statementTimeoutMs: 50 });
+  expect(await keepReasonAfter(() => impatient.run(query("select pg_sleep(5)")))).toBe("error");
+  expect((await named("look users"))?.attributes).toMatchObject({ "error.type": "timeout" });
+  const database = await open();
+  const broken = () =>
+    database.inTenant(tenantId, async (tx) => {
+      const { rows } = await sql<{ pid: number }>`select pg_backend_pid() as pid`.execute(tx);
+      await owner.query("select pg_terminate_backend($1, 5000)", [rows[0]?.pid]);
+      await users(tx).execute();
+    });
+  expect(await keepReasonAfter(broken)).toBe("error");
+  expect(await tree()).toEqual([
+    "request",
+    "  transaction",
+    "    BEGIN",
+    "    SET",
+    "    raw",
+    "    SELECT users",
+  ]);
+  expect((await named("transaction"))?.attributes).toMatchObject({ "error.type": "failed" });
+  expect((await named("SELECT users"))?.attributes).toMatchObject({ "error.type": "connection" });
+});
+
 test("the exemplar of a slow or failed statement leads to its trace, though chance had not chosen it", async () => {
   const registry = new Registry();
   const database = await open({ instruments: createInstruments(registry), slowQueryMs: 50 });
@@ -271,11 +295,19 @@ test.each([
 });
 
 test("of requests that wait in vain for one connection one is kept", async () => {
-  const database = await open({ connectTimeoutMs: 100 });
-  const long = database.run(query("select pg_sleep(0.3)"));
+  const database = await open({ connectTimeoutMs: 1_000 });
+  const begun = Promise.withResolvers<void>();
+  const gate = Promise.withResolvers<void>();
+  const long = database.inTenant(tenantId, () => {
+    begun.resolve();
+    return gate.promise;
+  });
+  await begun.promise;
   traces = recordTraces(0);
   const spans = [1, 2].map(() => traces.tracing.beginTrace(requestTemplate));
-  await expect(database.run({ ...query("select 1"), sharedBy: spans })).rejects.toThrow("busy");
+  await expect(database.run({ ...query("select 1"), sharedBy: spans }).finally(gate.resolve)).rejects.toThrow(
+    "busy",
+  );
   expect(spans.map((span) => span?.trace.keepReason)).toEqual(["error", undefined]);
   await long;
 });

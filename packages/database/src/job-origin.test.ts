@@ -19,12 +19,19 @@ test("of a request without a trace the ids are read", () => {
   expect(readJobData({ ...ids, traceparent: "00-forged" })).toEqual({ ...ids, trace: undefined });
 });
 
-test.each([null, undefined, "text", 1, [], {}, { ...ids, correlationId: "a\nb" }, { ...ids, requestId: "" }])(
-  "%j is no origin",
-  (data) => {
-    expect(readJobData(data)).toBeUndefined();
-  },
-);
+test.each([
+  null,
+  undefined,
+  "text",
+  1,
+  [],
+  {},
+  { ...ids, correlationId: "a\nb" },
+  { ...ids, requestId: "" },
+  { ...ids, correlationId: "someone@example.org" },
+])("%j is no origin", (data) => {
+  expect(readJobData(data)).toBeUndefined();
+});
 
 test("whatever is stored, no id breaks a line or is longer than 128 characters", () => {
   fc.assert(

@@ -32,7 +32,7 @@ afterAll(async () => {
 });
 
 function open(): Database {
-  const database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log, slowQueryMs: 5_000 });
+  const database = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log });
   databases.push(database);
   return database;
 }
@@ -296,6 +296,23 @@ test("a run that fails is kept, and the next try has the same ids and the same l
     [traceId],
   ]);
   expect(linesOf("retried")[0]?.traceId).toBe(runs[0]?.spanContext().traceId);
+});
+
+test("a run that another run asked for has the ids of the request behind both, and is linked to the other", async () => {
+  const traces = recordTraces();
+  const second = await start({ name: "second", run: async () => ({}) }, traces);
+  const run = async () => {
+    await second.trigger("second");
+    return {};
+  };
+  const first = await start({ name: "first", run }, traces);
+  await inTrace(traces, () => first.trigger("first"), "order-19");
+  await finished("first");
+  await finished("second");
+  expect(linesOf("second")).toMatchObject([{ correlationId: "order-19", requestId: "order-19" }]);
+  const spans = await traces.spans();
+  const [link] = spanOf(spans, "second")[0]?.links ?? [];
+  expect(link?.context.spanId).toBe(spanOf(spans, "first")[0]?.spanContext().spanId);
 });
 
 test("the run that a sampled request asked for is sampled, too", async () => {

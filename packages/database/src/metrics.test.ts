@@ -3,7 +3,7 @@ import { Registry } from "@ectus/metrics";
 import { createInstruments, type Instruments, noInstruments } from "@ectus/monitoring";
 import { sql } from "kysely";
 import type pg from "pg";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { connectTo } from "../../../tests/postgres/connect.ts";
 import { countedIn, exemplarsOf, measuredValue, samplesOf } from "../../../tests/postgres/measured.ts";
 import { newTenant } from "../../../tests/postgres/new-tenant.ts";

@@ -12,10 +12,10 @@ export interface SlowStatementLogOptions {
   readonly now?: () => number;
 }
 
-/** Gives a function that logs a slow statement, in the trace that it has kept. What is not logged is counted in the next line. */
+/** Gives a function that logs a slow statement, with the trace that it has kept. The next line counts what is not logged. */
 export function slowStatementLog(
   options: SlowStatementLogOptions,
-): (kind: StatementKind, durationMs: number, text: string, traceId: string | undefined) => void {
+): (kind: StatementKind, durationMs: number, text: string, traceId?: string) => void {
   const { log, mostPerSecond = 5, now = () => performance.now() } = options;
   let second = Number.NEGATIVE_INFINITY;
   let lines = 0;

@@ -26,6 +26,7 @@ export type { KeepReason } from "./tracing/keep-reason.ts";
 export { registerOpenTelemetryApi } from "./tracing/opentelemetry-api.ts";
 export { createOtlpExporter } from "./tracing/otlp-exporter.ts";
 export { describeProcess } from "./tracing/resource.ts";
+export { createSampler } from "./tracing/sampling.ts";
 export { Span } from "./tracing/span.ts";
 export type { SpanExporter } from "./tracing/span-exporter.ts";
 export type { SpanTemplate } from "./tracing/span-template.ts";

@@ -1,5 +1,5 @@
 // What a process traces from the start of a request to its export. Faults of the receiver: tracing/export-loop.test.ts.
-import { newUuid } from "@ectus/core";
+import { newHexUuid } from "@ectus/core";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace";
@@ -28,7 +28,7 @@ function startSubject(sampleRatio = 1) {
   const tracing = startTracing({
     exporter: {
       async send(batch) {
-        spans.push(...batch);
+        for (const part of batch) spans.push(...part);
         return { outcome: "taken", rejected: 0 };
       },
       close() {},
@@ -51,7 +51,7 @@ function startSubject(sampleRatio = 1) {
 }
 
 function beginOn(tracing: Tracing, { traceparent, tracestate, isTrusted = false }: Incoming) {
-  const id = newUuid().replaceAll("-", "");
+  const id = newHexUuid();
   return tracing.beginRequest(server, { id, traceparent, tracestate, isTrusted: () => isTrusted });
 }
 
@@ -110,6 +110,25 @@ describe("a trace", () => {
     root.end();
     expect(await exported()).toHaveLength(2);
     expect(await series(`traces_total{kept="${reason}"}`)).toBe(1);
+  });
+
+  test("says the strongest reason that it is kept for, and is as sampled for upstreams as it was", async () => {
+    const reasons = ["sampled", "slow", "error"] as const;
+    for (const first of reasons)
+      for (const second of reasons) {
+        const { begin, series } = startSubject(first === "sampled" ? 1 : 0);
+        const root = begin();
+        const { traceparent } = root;
+        root.keep(first);
+        root.keep(second);
+        const strongest = reasons[Math.max(reasons.indexOf(first), reasons.indexOf(second))];
+        expect(root.trace.keepReason).toBe(strongest);
+        expect(root.traceparent).toBe(traceparent);
+        root.end();
+        root.keep("error");
+        expect(root.trace.keepReason).toBe(strongest);
+        expect(await series(`traces_total{kept="${strongest}"}`)).toBe(1);
+      }
   });
 
   test("takes spans that end after its root, and ends once", async () => {
@@ -235,6 +254,57 @@ describe("a trace", () => {
       { numRuns: 60 },
     );
   });
+});
+
+test("spans that wait are counted exactly, whatever becomes of their traces: also of those that never end", async () => {
+  const step = fc.record({
+    trace: fc.nat(4),
+    on: fc.nat(30),
+    what: fc.constantFrom("begin", "child", "child", "record", "end", "end root", "keep", "close", "hours"),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
+      const { tracing, begin, series } = startSubject(0.5);
+      const startMs = performance.now();
+      const now = vi.spyOn(performance, "now");
+      // What is counted, by the time at which each trace began.
+      const traces: { readonly spans: Span[]; readonly bornHours: number }[] = [];
+      let hours = 0;
+      let isClosed = false;
+      try {
+        for (const { trace, on, what } of steps) {
+          if (what === "begin") traces.push({ spans: [begin()], bornHours: hours });
+          if (what === "close") isClosed = true;
+          if (what === "hours") {
+            // Old generations are written off when a trace begins.
+            for (let count = 0; count < 2; count += 1) {
+              hours += 1;
+              now.mockReturnValue(startMs + hours * 3_600_000);
+              begin().end();
+            }
+          }
+          const { spans = [] } = traces[trace % traces.length] ?? {};
+          const span = spans[on % spans.length];
+          if (what === "child") spans.push(...[span?.startChild(work) ?? []].flat());
+          else if (what === "record") spans.push(...[span?.record(work, 1, 2) ?? []].flat());
+          else if (what === "end") span?.end();
+          else if (what === "end root") spans[0]?.end();
+          else if (what === "keep") span?.keep("error");
+        }
+        if (isClosed) await tracing.close();
+        const waiting = traces.filter(({ spans, bornHours }) => !spans[0]?.isOver && hours === bornHours);
+        const expected = waiting.reduce((sum, { spans }) => sum + spans.length, 0);
+        expect(await series('trace_spans_waiting{state="recording"}')).toBe(isClosed ? 0 : expected);
+        for (const { spans } of traces) spans[0]?.end();
+        begin().end();
+        expect(await series('trace_spans_waiting{state="recording"}')).toBe(0);
+      } finally {
+        now.mockRestore();
+        await tracing.close();
+      }
+    }),
+    { numRuns: 100 },
+  );
 });
 
 describe("a caller's trace", () => {

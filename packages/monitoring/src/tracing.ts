@@ -1,6 +1,6 @@
 // Traces: the spans of a request are recorded by the parts that do its work, wait until it is over, and are exported if
 // it was chosen, failed or was slow.
-import { type ActiveSpan, type Logger, newUuid, parseTraceparent } from "@ectus/core";
+import { type ActiveSpan, type Logger, newHexUuid, parseTraceparent } from "@ectus/core";
 import type { Link, SpanContext, TimeInput } from "@opentelemetry/api";
 import type { Resource } from "@opentelemetry/resources";
 import { ATTR_SERVICE_VERSION } from "@opentelemetry/semantic-conventions";
@@ -101,7 +101,7 @@ export function startTracing(options: TracingOptions): Tracing {
       return begin(template, start);
     },
     beginTrace(template, links = [], { startTime, parent } = {}) {
-      const id = newUuid().replaceAll("-", "");
+      const id = newHexUuid();
       const start = {
         traceId: parent?.traceId ?? id,
         remoteParentId: parent?.spanId,

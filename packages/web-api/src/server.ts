@@ -25,8 +25,7 @@ import {
   createMalformedRequestHandler,
   type MalformedRequestHandler,
 } from "./middleware/malformed-requests.ts";
-import type { Refusals } from "./middleware/metrics.ts";
-import { addObservability } from "./middleware/observability.ts";
+import { addObservability, type Observability } from "./middleware/observability.ts";
 import { addShutdown, type Shutdown, shuttingDown } from "./middleware/shutdown.ts";
 import { addUnreadAnswers } from "./middleware/unread-answers.ts";
 import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts";
@@ -118,7 +117,7 @@ export async function startServer(options: ServerOptions): Promise<Server> {
   const app = createApp(options, malformed, log);
   try {
     const parts = await addParts(app, options, { keys, accounting, log });
-    malformed.watch(app.server, parts.metrics);
+    malformed.watch(app.server, parts.observability.refused);
     await app.listen({ host: options.host, port: options.port });
     return handle(app, parts, closeAccounts);
   } catch (error) {
@@ -132,16 +131,18 @@ interface Parts {
   readonly table: RouteTable;
   readonly signals: ClientSignals;
   readonly shutdown: Shutdown;
-  readonly metrics: Refusals;
+  readonly observability: Observability;
 }
 
-function handle(app: App, { table, signals, shutdown }: Parts, closeAccounts: () => Promise<void>): Server {
+function handle(app: App, parts: Parts, closeAccounts: () => Promise<void>): Server {
+  const { table, signals, shutdown } = parts;
+  const { exchanges } = parts.observability;
   const { port } = app.server.address() as AddressInfo;
   return {
     url: `http://127.0.0.1:${port}`,
     routes: table.routes,
     get inProgress() {
-      return shutdown.inProgress;
+      return exchanges.inProgress;
     },
     async close(graceMs = defaultGraceMs) {
       shutdown.begin();
@@ -174,7 +175,7 @@ async function addParts(
   app.setSerializerCompiler(() => (answer) => JSON.stringify(answer));
   app.setValidatorCompiler(createValidatorCompiler());
   const table = recordRoutes(app);
-  const metrics = addObservability(app, {
+  const observability = addObservability(app, {
     logging,
     instruments,
     tracing,
@@ -184,7 +185,7 @@ async function addParts(
     logSample,
   });
   addGatewayOverhead(app, instruments);
-  const shutdown = addShutdown(app);
+  const shutdown = addShutdown(app, observability.exchanges);
   addErrorHandler(app, table, log);
   addAuthentication(app, keys);
   addJsonBody(app);
@@ -208,7 +209,7 @@ async function addParts(
     addTenants(routes, { database, apiKeySecret: apiKeySecrets[0] });
     addLogLevels(routes, { database, logging: options.logging });
   });
-  return { table, signals, shutdown, metrics };
+  return { table, signals, shutdown, observability };
 }
 
 function refuseWhileStopping({ stopping }: Shutdown): void {
@@ -230,7 +231,7 @@ function createApp({ trustedProxies }: ServerOptions, malformed: MalformedReques
     clientErrorHandler: malformed.handle,
     // A URL that cannot be read reaches no hook.
     frameworkErrors: (error, request, reply) => {
-      reply.header("x-request-id", request.id);
+      request.server.observeUnrouted(request, reply);
       sendError(request, reply, toEctusError(error, request), log);
     },
   }) as unknown as App;

@@ -288,6 +288,33 @@ test("a settlement that fails has its request's trace kept, and that request's i
   expect(line).toMatchObject({ correlationId: "bad", traceId: spans[0]?.spanContext().traceId });
 });
 
+test("of requests that settle together with one that is refused, its trace is kept, and one more at most", async () => {
+  const first = Promise.withResolvers<void>();
+  const { sizes, database: watched } = watch((batch) => (batch === 1 ? first.promise : Promise.resolve()));
+  const settlements = start({ database: watched });
+  const traces = recordTraces(0);
+  const kept: string[] = [];
+  const settleAs = (id: string, usage = newUsage(tenant)) =>
+    inTrace(
+      traces,
+      async () => {
+        settlements.begin();
+        await settlements.settle({ usage }).catch(() => {});
+        if (currentContext()?.span?.isKept === true) kept.push(id);
+      },
+      id,
+    );
+  const settled = [settleAs("first")];
+  await until(() => sizes.length === 1);
+  const bad = newUsage(tenant, { duration_ms: 1e12 });
+  settled.push(settleAs("a"), settleAs("b"), settleAs("bad", bad), settleAs("c"));
+  first.resolve();
+  await Promise.all(settled);
+  await settlements.close();
+  expect(sizes).toEqual([1, 4, 1, 1, 1, 1]);
+  expect(kept).toEqual(["a", "bad"]);
+});
+
 test("close with nothing pending is done at once", async () => {
   await start().close();
 });

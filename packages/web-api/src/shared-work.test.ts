@@ -20,7 +20,7 @@ const asked: [operation: string, by: string | undefined][] = [];
 
 beforeAll(async () => {
   testDatabase = await createTestDatabase();
-  const opened = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log, slowQueryMs: 5_000 });
+  const opened = openDatabase({ url: testDatabase.appUrl, poolSize: 4, log });
   database = {
     ...opened,
     run(query) {

@@ -37,7 +37,7 @@ export const itselfCatalogue = {
     usedBy: ["alert TraceSpansDropped"],
   }),
   traces_total: counter({
-    help: "Traces that ended, by what kept them; `none` for those that were dropped as meant.",
+    help: "Traces that ended, by the strongest reason to keep them (error, slow, sampled); `none` for those that were dropped as meant.",
     labels: { kept: oneOf("sampled", "error", "slow", "none") },
     usedBy: ["dashboard HTTP"],
   }),

@@ -1,7 +1,9 @@
 // A receiver that is slow, fails, refuses, is gone or comes back, over real HTTP. Whole instances against it:
 // tests/monitoring/receiver-faults.test.ts.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { SpanKind } from "@opentelemetry/api";
 import { resourceFromAttributes } from "@opentelemetry/resources";
+import fc from "fast-check";
 import { expect, onTestFinished, test } from "vitest";
 import { findFreePort } from "../../../../tests/free-port.ts";
 import {
@@ -15,6 +17,7 @@ import { createShown } from "../testing/shown.ts";
 import { type ExportLimits, type ExportLoop, startExportLoop } from "./export-loop.ts";
 import { createOtlpExporter } from "./otlp-exporter.ts";
 import { Span } from "./span.ts";
+import type { Delivery } from "./span-exporter.ts";
 import { TraceBuffer } from "./trace-buffer.ts";
 import { traceMetrics } from "./trace-metrics.ts";
 import { WaitingSpans } from "./waiting-spans.ts";
@@ -29,7 +32,7 @@ function kept(count: number): Span[] {
   return Array.from({ length: count }, () => new Span(trace, undefined, template, 1, 2));
 }
 
-const waitMessage = "traces cannot be delivered; they wait, and are lost beyond a number";
+const waitMessage = expect.stringMatching(/^traces cannot be delivered.*OTEL_SDK_DISABLED=true/);
 const quick: Partial<ExportLimits> = { lingerMs: 10, firstWaitMs: 5, lastWaitMs: 20, calmMs: 0 };
 
 interface Subject {
@@ -86,7 +89,7 @@ async function startSubject(options: SubjectOptions = {}): Promise<Subject> {
 }
 
 test("spans arrive, each once, in batches", async () => {
-  const { loop, receiver, counts, lines } = await startSubject({ limits: { batchSpans: 50 } });
+  const { loop, receiver, counts, lines } = await startSubject({ limits: { partSpans: 50, batchBytes: 1 } });
   const spans = kept(500);
   loop.add(spans);
   expect(loop.waiting).toBe(500);
@@ -99,17 +102,36 @@ test("spans arrive, each once, in batches", async () => {
 });
 
 test("a batch that is not full leaves after a while, a full one at once", async () => {
-  const slow = await startSubject({ limits: { lingerMs: 60_000, batchSpans: 10 } });
+  const slow = await startSubject({ limits: { lingerMs: 60_000, partSpans: 10 } });
   slow.loop.add(kept(9));
   slow.loop.add(kept(1));
   await until(() => slow.receiver.spanIds.length === 10);
-  const quick = await startSubject({ limits: { lingerMs: 20, batchSpans: 10 } });
+  const quick = await startSubject({ limits: { lingerMs: 20, partSpans: 10 } });
   quick.loop.add(kept(1));
   await until(() => quick.receiver.spanIds.length === 1);
 });
 
+test("a receiver that takes its time gets more at once, in parts that the event loop turns between", async () => {
+  const { loop, receiver } = await startSubject();
+  const spans = kept(5_000);
+  loop.add(spans);
+  let turns = 0;
+  let isOver = false;
+  const turn = (): void => {
+    turns += 1;
+    if (!isOver) setImmediate(turn);
+  };
+  setImmediate(turn);
+  await loop.flush();
+  isOver = true;
+  expect(receiver.spanIds).toEqual(spans.map(({ spanId }) => spanId));
+  // At 50 ms each that is more than 10,000 a second.
+  expect(receiver.requestCount).toBeLessThanOrEqual(10);
+  expect(turns).toBeGreaterThanOrEqual(5_000 / 128);
+});
+
 test("no batch is larger than its limit, but for a single span", async () => {
-  const { loop, receiver } = await startSubject({ limits: { batchBytes: 10_000 } });
+  const { loop, receiver } = await startSubject({ limits: { partBytes: 5_000, batchBytes: 10_000 } });
   const spans = kept(200);
   for (const span of spans) span.setAttribute("text", "x".repeat(1_000));
   loop.add(spans);
@@ -223,7 +245,9 @@ test("a trace that finds no room in the queue is lost whole and counted; export 
 });
 
 test("a receiver that is too slow for a while is told of once", async () => {
-  const { loop, receiver, messages } = await startSubject({ limits: { mostSpans: 2_000, batchSpans: 10 } });
+  const { loop, receiver, messages } = await startSubject({
+    limits: { mostSpans: 2_000, partSpans: 10, batchBytes: 1 },
+  });
   for (let batch = 0; batch < 20; batch += 1) {
     await until(() => receiver.requestCount >= batch);
     loop.add(kept(2_000 - loop.waiting));
@@ -232,6 +256,20 @@ test("a receiver that is too slow for a while is told of once", async () => {
   expect(messages()).toEqual([waitMessage]);
   await loop.flush();
   expect(messages()).toEqual([waitMessage, "traces are delivered again"]);
+});
+
+test("a receiver that comes and goes is told of once", async () => {
+  const { loop, receiver, messages } = await startSubject({ limits: { calmMs: 60_000 } });
+  for (let count = 1; count <= 4; count += 1) {
+    const triesBefore = receiver.requestCount;
+    receiver.reactWith({ status: 503 });
+    loop.add(kept(1));
+    await until(() => receiver.requestCount > triesBefore);
+    receiver.reactWith({ status: 200 });
+    await loop.flush();
+  }
+  expect(receiver.spanIds).toHaveLength(4);
+  expect(messages()).toEqual([waitMessage]);
 });
 
 test("spans with long attributes take no more memory than others", async () => {
@@ -248,7 +286,7 @@ test("spans with long attributes take no more memory than others", async () => {
 test("what cannot be delivered for long is given up, and what came after it arrives", async () => {
   const { loop, receiver, counts } = await startSubject({
     reaction: { status: 503 },
-    limits: { giveUpMs: 60, batchSpans: 10 },
+    limits: { giveUpMs: 60, partSpans: 10 },
   });
   loop.add(kept(10));
   await until(async () => (await counts()).undelivered === 10);
@@ -260,8 +298,100 @@ test("what cannot be delivered for long is given up, and what came after it arri
   expect(await counts()).toEqual({ exported: 5, undelivered: 10 });
 });
 
+test("whatever a receiver answers and whenever a stop comes, each span is counted once, and room is given back", async () => {
+  const outcome = fc.oneof(
+    fc.record({ outcome: fc.constant("taken" as const), rejected: fc.nat(30) }),
+    fc.record({ outcome: fc.constant("refused" as const), reason: fc.constant("a reason") }),
+    fc.record({
+      outcome: fc.constant("failed" as const),
+      reason: fc.constant("a reason"),
+      retryAfterMs: fc.constantFrom(undefined, 0, 1),
+      isReachable: fc.boolean(),
+    }),
+  );
+  const step = fc.oneof(
+    fc.record({ add: fc.nat(25), long: fc.boolean() }),
+    fc.record({ answer: outcome }),
+    fc.constantFrom("turn" as const, "flush" as const),
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 40 }), fc.boolean(), async (steps, isCutShort) => {
+      const { instruments, scrape } = createShown();
+      const answers: ((answer: Delivery) => void)[] = [];
+      // From here on it takes all that comes.
+      let isWell = false;
+      const sent: Span["spanId"][] = [];
+      const loop = startExportLoop({
+        exporter: {
+          async send(batch) {
+            const ids = [...batch].flat().map((span) => span.spanContext().spanId);
+            const { promise, resolve } = Promise.withResolvers<Delivery>();
+            if (isWell) resolve({ outcome: "taken", rejected: 0 });
+            else answers.push(resolve);
+            const delivery = await promise;
+            if (delivery.outcome === "taken") sent.push(...ids);
+            return delivery;
+          },
+          close() {},
+        },
+        resource: resourceFromAttributes({}),
+        scope: { name: "test" },
+        metrics: traceMetrics(instruments),
+        log: recordingLog().log,
+        limits: {
+          mostSpans: 100,
+          mostBytes: 60_000,
+          partSpans: 7,
+          batchBytes: 8_000,
+          lingerMs: 0,
+          firstWaitMs: 1,
+          lastWaitMs: 1,
+          giveUpMs: 3,
+          stopMs: isCutShort ? 0 : 5_000,
+        },
+      });
+      const settledCount = async (): Promise<number> =>
+        [...(await scrape())].reduce(
+          (sum, [name, value]) => sum + (/^trace_spans_(exported|dropped)_total/.test(name) ? value : 0),
+          0,
+        );
+      let added = 0;
+      for (const one of steps) {
+        if (one === "turn") await nextTurn();
+        else if (one === "flush") loop.flush();
+        else if ("answer" in one) answers.shift()?.(one.answer);
+        else {
+          const spans = kept(one.add);
+          if (one.long) for (const span of spans) span.setAttribute("text", "x".repeat(4_000));
+          loop.add(spans);
+          added += spans.length;
+        }
+        // A part of a batch may be counted before it is settled.
+        expect(loop.waiting).toBeGreaterThanOrEqual(added - (await settledCount()));
+        expect(loop.waiting).toBeLessThanOrEqual(100);
+      }
+      isWell = true;
+      for (const answer of answers) answer({ outcome: "taken", rejected: 0 });
+      if (!isCutShort) {
+        await loop.flush();
+        // As many as there is room for in an empty queue.
+        const last = kept(100);
+        loop.add(last);
+        added += 100;
+        await loop.flush();
+        expect(sent.slice(-100)).toEqual(last.map(({ spanId }) => spanId));
+      }
+      await loop.close();
+      expect(loop.waiting).toBe(0);
+      expect(await settledCount()).toBe(added);
+      expect(new Set(sent).size).toBe(sent.length);
+    }),
+    { numRuns: 60 },
+  );
+});
+
 test("a stop delivers what waits", async () => {
-  const { loop, receiver, counts } = await startSubject({ limits: { lingerMs: 60_000, batchSpans: 10 } });
+  const { loop, receiver, counts } = await startSubject({ limits: { lingerMs: 60_000, partSpans: 10 } });
   loop.add(kept(35));
   await loop.close();
   expect(receiver.spanIds).toHaveLength(35);
@@ -271,7 +401,10 @@ test("a stop delivers what waits", async () => {
 
 test("a stop waits for a receiver that is in trouble, for a time", async () => {
   for (const reaction of ["hangs", { status: 503 }] as const) {
-    const { loop, counts } = await startSubject({ reaction, limits: { stopMs: 200, batchSpans: 10 } });
+    const { loop, counts } = await startSubject({
+      reaction,
+      limits: { stopMs: 200, partSpans: 10, batchBytes: 1 },
+    });
     loop.add(kept(35));
     const startMs = performance.now();
     await loop.close();

@@ -1,32 +1,30 @@
 // Sends the spans of kept traces, batch by batch, apart from the requests that they are of: a request only puts them
 // into the queue. A receiver that is slow or gone costs bounded memory, and spans beyond it.
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { ReadableSpan } from "@opentelemetry/sdk-trace";
 import { createFaultLog } from "../fault-log.ts";
 import type { TracingOptions } from "../tracing.ts";
 import { type InstrumentationScope, toReadableSpan } from "./readable-span.ts";
 import type { Span } from "./span.ts";
 import type { Delivery, SpanExporter } from "./span-exporter.ts";
-import { createSpanQueue, type SpanBatch } from "./span-queue.ts";
+import { type BatchLimits, createSpanQueue, type SpanBatch } from "./span-queue.ts";
 import { sizeOf } from "./span-size.ts";
 import type { SpanLossReason } from "./trace-buffer.ts";
 import type { TraceMetrics } from "./trace-metrics.ts";
 
-export interface ExportLimits {
+export interface ExportLimits extends BatchLimits {
   /** In the queue and the batch on its way. */
   readonly mostSpans: number;
   /** Bytes of those, about. */
   readonly mostBytes: number;
-  /** Of one batch. Serializing it holds the event loop. */
-  readonly batchSpans: number;
-  readonly batchBytes: number;
-  /** How long a batch waits to become full. */
+  /** How long a batch waits until a part of it is full. */
   readonly lingerMs: number;
   /** Between tries: doubled from the first to the last. A receiver that asks for more time gets no more than the last. */
   readonly firstWaitMs: number;
   readonly lastWaitMs: number;
   /** How long a batch is tried. */
   readonly giveUpMs: number;
-  /** A receiver that rejected nothing for so long is said to be well. */
+  /** A receiver in no trouble for so long is said to be well: one that comes and goes is not told of each time. */
   readonly calmMs: number;
   /** How long a stop may take. */
   readonly stopMs: number;
@@ -35,14 +33,17 @@ export interface ExportLimits {
 const defaultLimits: ExportLimits = {
   mostSpans: 8_192,
   mostBytes: 16_000_000,
-  // Of 64 to 512, with 128 the event loop turns within 2 ms, and more to a batch saves no more than a tenth of the CPU.
-  batchSpans: 128,
-  batchBytes: 128_000,
+  // Of 64 to 512, with 128 the event loop turns within 2 ms, and more at once saves no more than a tenth of the CPU.
+  partSpans: 128,
+  partBytes: 128_000,
+  // One batch is on its way at a time: a receiver that answers after 50 ms gets over 10,000 usual spans a second by that.
+  // Proxies before a receiver take a megabyte by default.
+  batchBytes: 512_000,
   lingerMs: 1_000,
   firstWaitMs: 500,
   lastWaitMs: 10_000,
   giveUpMs: 60_000,
-  calmMs: 10_000,
+  calmMs: 5_000,
   stopMs: 5_000,
 };
 
@@ -64,9 +65,12 @@ export interface ExportLoop {
   close(): Promise<void>;
 }
 
-const waitMessage = "traces cannot be delivered; they wait, and are lost beyond a number";
+const waitMessage =
+  "traces cannot be delivered; they wait, and are lost beyond a number " +
+  "(OTEL_EXPORTER_OTLP_ENDPOINT says where a Jaeger or Collector is, OTEL_SDK_DISABLED=true turns traces off)";
 const undelivered = "undelivered";
 const rejecting = "rejecting";
+type Fault = typeof undelivered | typeof rejecting;
 
 export function startExportLoop(options: ExportLoopOptions): ExportLoop {
   const { exporter, resource, scope, metrics, log } = options;
@@ -81,7 +85,8 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
   let heldBytes = 0;
   // Spans lost since a fault began.
   let lost = 0;
-  let refusedAtMs = Number.NEGATIVE_INFINITY;
+  /** When each fault was last seen. */
+  const seenAtMs = { [undelivered]: Number.NEGATIVE_INFINITY, [rejecting]: Number.NEGATIVE_INFINITY };
   let failures = 0;
   let isHurried = false;
   let stopBy = Number.POSITIVE_INFINITY;
@@ -104,16 +109,21 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
     metrics.lost(reason, count);
   }
 
-  function fault(name: string, fields: object, message: string): void {
+  function fault(name: Fault, fields: object, message: string): void {
     if (faults.open.size === 0) lost = 0;
+    seenAtMs[name] = performance.now();
     faults.failed(name, fields, message);
+  }
+
+  function mendIfCalm(name: Fault, message: string): void {
+    if (performance.now() - seenAtMs[name] >= limits.calmMs)
+      faults.mended(name, { lostSpans: lost }, message);
   }
 
   /** Half of the queue is free, so that a receiver which is too slow does not fail and recover all the time. */
   function mendIfDelivering(): void {
     const isRoom = added - settled <= limits.mostSpans / 2 && heldBytes <= limits.mostBytes / 2;
-    if (failures === 0 && isRoom)
-      faults.mended(undelivered, { lostSpans: lost }, "traces are delivered again");
+    if (failures === 0 && isRoom) mendIfCalm(undelivered, "traces are delivered again");
   }
 
   /** Until `isEnough` or `byMs`; whatever may change what is waited for calls `wake`. */
@@ -122,8 +132,9 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
       const leftMs = byMs - performance.now();
       if (leftMs <= 0) return;
       await new Promise<void>((resolve) => {
+        const timer = Number.isFinite(leftMs) ? setTimeout(resolve, leftMs) : undefined;
         // Spans that wait do not keep a process alive; its stop waits for them.
-        const timer = Number.isFinite(leftMs) ? setTimeout(resolve, leftMs).unref() : undefined;
+        if (!isStopping()) timer?.unref();
         wake = () => {
           clearTimeout(timer);
           resolve();
@@ -133,30 +144,33 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
   }
 
   const isStopping = (): boolean => stopBy !== Number.POSITIVE_INFINITY;
-  const isFull = (): boolean => queue.length >= limits.batchSpans || queue.bytes >= limits.batchBytes;
+  const isFull = (): boolean => queue.length >= limits.partSpans || queue.bytes >= limits.partBytes;
 
   async function run(): Promise<void> {
     for (;;) {
       await waitUntil(() => queue.length > 0 || isStopping(), Number.POSITIVE_INFINITY);
       await waitUntil(() => isFull() || isHurried || isStopping(), performance.now() + limits.lingerMs);
       if (queue.length === 0) return;
-      const batch = queue.take(limits.batchSpans, limits.batchBytes);
+      const batch = queue.take(limits);
       await deliver(batch);
       heldBytes -= batch.bytes;
-      settle(batch.spans.length);
+      settle(batch.spans);
       mendIfDelivering();
       // Others have their turn between two batches.
       await nextTurn();
     }
   }
 
-  async function deliver({ spans }: SpanBatch): Promise<void> {
+  function* readable({ parts }: SpanBatch): Generator<readonly ReadableSpan[]> {
+    for (const spans of parts) yield spans.map((span) => toReadableSpan(span, resource, scope));
+  }
+
+  async function deliver(batch: SpanBatch): Promise<void> {
     const giveUpAt = performance.now() + limits.giveUpMs;
-    const readable = spans.map((span) => toReadableSpan(span, resource, scope));
     for (;;) {
-      if (performance.now() >= stopBy) return lose("stopped", spans.length);
-      const delivery = await exporter.send(readable, stopping.signal);
-      if (delivery.outcome !== "failed") return conclude(delivery, spans.length);
+      if (performance.now() >= stopBy) return lose("stopped", batch.spans);
+      const delivery = await exporter.send(readable(batch), stopping.signal);
+      if (delivery.outcome !== "failed") return conclude(delivery, batch.spans);
       failures += 1;
       fault(undelivered, { reason: delivery.reason }, waitMessage);
       // Nobody is there: a stop does not wait for what will not come.
@@ -165,7 +179,7 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
       const nextAt = performance.now() + waitMs;
       if (!isStopping() && nextAt >= giveUpAt) {
         // Its time is over, but the receiver's rest is not.
-        lose("undelivered", spans.length);
+        lose("undelivered", batch.spans);
         return waitUntil(isStopping, nextAt);
       }
       const wasStopping = isStopping();
@@ -185,12 +199,11 @@ export function startExportLoop(options: ExportLoopOptions): ExportLoop {
     const rejected = delivery.outcome === "taken" ? Math.min(delivery.rejected, count) : count;
     metrics.exported(count - rejected);
     if (rejected > 0) {
-      refusedAtMs = performance.now();
       const reason = delivery.outcome === "taken" ? "it took a part" : delivery.reason;
       fault(rejecting, { reason }, "the receiver of traces rejects spans");
       lose("rejected", rejected);
-    } else if (performance.now() - refusedAtMs >= limits.calmMs) {
-      faults.mended(rejecting, { lostSpans: lost }, "the receiver of traces rejects none any more");
+    } else {
+      mendIfCalm(rejecting, "the receiver of traces rejects none any more");
     }
   }
 

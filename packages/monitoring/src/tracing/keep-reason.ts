@@ -6,3 +6,10 @@
  * - `slow`: a request or statement took longer than its threshold
  */
 export type KeepReason = "sampled" | "error" | "slow";
+
+const strength: Readonly<Record<KeepReason, number>> = { sampled: 0, slow: 1, error: 2 };
+
+/** What is said of a trace that is kept for more than one reason: that it failed, or else was slow. */
+export function strongerReason(one: KeepReason | undefined, other: KeepReason): KeepReason {
+  return one === undefined || strength[other] > strength[one] ? other : one;
+}

@@ -22,6 +22,7 @@ import {
 import type { Tracing } from "../tracing.ts";
 import { currentSpan } from "./current-span.ts";
 import { Span } from "./span.ts";
+import { toName } from "./span-limits.ts";
 import type { SpanTemplate } from "./span-template.ts";
 import { isSuppressed } from "./suppressed.ts";
 import { createTraceState, parseTracestate } from "./tracestate.ts";
@@ -93,7 +94,7 @@ function createTracer(tracing: Tracing, scope: NonNullable<SpanTemplate["scope"]
     const parent = options.root === true ? undefined : trace.getSpan(within);
     if (within.getValue(isSuppressed) === true) return notRecorded(parent);
     const template: SpanTemplate = {
-      name: String(name),
+      name: toName(name),
       kind: kinds.has(options.kind as SpanKind) ? (options.kind as SpanKind) : SpanKind.INTERNAL,
       attributes: {},
       scope,

@@ -1,11 +1,15 @@
 // What is sent and how answers are read. How it is tried again: export-loop.test.ts.
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type RequestListener } from "node:http";
+import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { buffer } from "node:stream/consumers";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { SpanKind } from "@opentelemetry/api";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import { expect, onTestFinished, test } from "vitest";
+import { newCertificate } from "../../../../tests/monitoring/certificate.ts";
+import { startOtlpReceiver } from "../../../../tests/monitoring/otlp-receiver.ts";
 import { createOtlpExporter } from "./otlp-exporter.ts";
 import { toReadableSpan } from "./readable-span.ts";
 import { Span } from "./span.ts";
@@ -13,13 +17,17 @@ import { TraceBuffer } from "./trace-buffer.ts";
 import { WaitingSpans } from "./waiting-spans.ts";
 
 async function startReceiver(answer: RequestListener): Promise<string> {
-  const server = createServer(answer).listen(0, "127.0.0.1");
+  return `http://127.0.0.1:${await listen(createServer(answer), "127.0.0.1")}`;
+}
+
+async function listen(server: Server, host: string): Promise<number> {
+  server.listen(0, host);
   onTestFinished(() => {
     server.close();
     server.closeAllConnections();
   });
   await once(server, "listening");
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return (server.address() as AddressInfo).port;
 }
 
 function startExporter(endpoint: string, headers: Readonly<Record<string, string>> = {}) {
@@ -32,8 +40,8 @@ function startExporter(endpoint: string, headers: Readonly<Record<string, string
     0,
   );
   const span = new Span(trace, undefined, { name: "work", kind: SpanKind.CLIENT, attributes: {} }, 1, 2);
-  const batch = [toReadableSpan(span, resourceFromAttributes({}), { name: "test" })];
-  return () => exporter.send(batch, new AbortController().signal);
+  const part = [toReadableSpan(span, resourceFromAttributes({}), { name: "test" })];
+  return (parts = 1) => exporter.send(Array(parts).fill(part), new AbortController().signal);
 }
 
 test("a batch is posted to /v1/traces with the headers that the operator gave", async () => {
@@ -55,6 +63,63 @@ test("a batch is posted to /v1/traces with the headers that the operator gave", 
   });
   expect(requests[0]?.headers["content-length"]).toBe(String(bodies[0]?.length));
   expect(bodies[0]?.includes("work")).toBe(true);
+});
+
+test("the parts of a batch are one request", async () => {
+  const receiver = await startOtlpReceiver();
+  onTestFinished(() => receiver.close());
+  expect(await startExporter(receiver.endpoint)(5)).toEqual({ outcome: "taken", rejected: 0 });
+  expect(receiver.spanIds).toHaveLength(5);
+  expect(receiver.requestCount).toBe(1);
+});
+
+test("an endpoint may have a user and a password, a path and a query", async () => {
+  const requests: IncomingMessage[] = [];
+  const endpoint = await startReceiver((request, response) => {
+    requests.push(request);
+    request.resume().on("end", () => response.end());
+  });
+  const send = startExporter(`${endpoint.replace("//", "//us%40er:wo%3Ard@")}/otlp//?tenant=1`);
+  expect(await send()).toMatchObject({ outcome: "taken" });
+  expect(requests[0]?.url).toBe("/otlp/v1/traces?tenant=1");
+  expect(requests[0]?.headers.authorization).toBe(`Basic ${btoa("us@er:wo:rd")}`);
+});
+
+test("an endpoint may be an address of IPv6", async () => {
+  const port = await listen(
+    createServer((request, response) => request.resume().on("end", () => response.end())),
+    "::1",
+  );
+  expect(await startExporter(`http://[::1]:${port}`)()).toMatchObject({ outcome: "taken" });
+});
+
+test("over TLS a receiver is asked whose certificate is of an authority that the process trusts", async () => {
+  const certificate = await newCertificate("localhost");
+  const server = createTlsServer(certificate, (request, response) =>
+    request.resume().on("end", () => response.end()),
+  );
+  const endpoint = `https://localhost:${await listen(server, "localhost")}`;
+  expect(await startExporter(endpoint)()).toEqual({
+    outcome: "failed",
+    reason: "DEPTH_ZERO_SELF_SIGNED_CERT",
+    retryAfterMs: undefined,
+    isReachable: true,
+  });
+  // Where NODE_EXTRA_CA_CERTS adds its own when a process starts.
+  const authorities = getCACertificates();
+  onTestFinished(() => setDefaultCACertificates(authorities));
+  setDefaultCACertificates([...authorities, certificate.cert]);
+  expect(await startExporter(endpoint)()).toMatchObject({ outcome: "taken" });
+});
+
+test.each([
+  ["a header that cannot be sent", "http://127.0.0.1:1", { name: "a\nb" }, "ERR_INVALID_CHAR"],
+  ["a password that cannot be read", "http://user:%zz@127.0.0.1:1", {}, "URIError"],
+])("%s is a refusal, and no exception", async (_, endpoint, headers, reason) => {
+  expect(await startExporter(endpoint, headers as Record<string, string>)()).toEqual({
+    outcome: "refused",
+    reason,
+  });
 });
 
 test("one connection is kept for all batches", async () => {

@@ -4,6 +4,7 @@
 // asks; its serializer does the work here, too.
 import { Agent, type IncomingMessage, request as requestHttp } from "node:http";
 import { request as requestHttps, Agent as TlsAgent } from "node:https";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { context } from "@opentelemetry/api";
 import { ProtobufTraceSerializer } from "@opentelemetry/otlp-transformer";
 import type { ReadableSpan } from "@opentelemetry/sdk-trace";
@@ -11,7 +12,7 @@ import type { Delivery, SpanExporter } from "./span-exporter.ts";
 import { isSuppressed } from "./suppressed.ts";
 
 export interface OtlpExporterOptions {
-  /** As in `http://localhost:4318`; `/v1/traces` is added. */
+  /** As in `http://localhost:4318`; `/v1/traces` is added to its path. A user and password are sent as basic auth. */
   readonly endpoint: string;
   readonly headers: Readonly<Record<string, string>>;
   /** How long the receiver may take to answer. */
@@ -26,7 +27,8 @@ const retryable = new Set([429, 502, 503, 504]);
 
 export function createOtlpExporter(options: OtlpExporterOptions): SpanExporter {
   const { endpoint, headers, timeoutMs = defaultTimeoutMs } = options;
-  const url = new URL(`${endpoint.replace(/\/+$/, "")}/v1/traces`);
+  const url = new URL(endpoint);
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}/v1/traces`;
   const [request, AgentOf] = url.protocol === "https:" ? [requestHttps, TlsAgent] : [requestHttp, Agent];
   // One batch is under way at a time.
   const agent = new AgentOf({ keepAlive: true, maxSockets: 1 });
@@ -36,10 +38,10 @@ export function createOtlpExporter(options: OtlpExporterOptions): SpanExporter {
       const timeout = AbortSignal.timeout(timeoutMs);
       const failed = (error: Error): void => {
         // A connection that the receiver has closed while nobody used it says nothing of the receiver.
-        const isStale = sent.reusedSocket && codeOf(error) === "ECONNRESET" && !isSecond;
+        const isStale = sent.reusedSocket && stale.has(codeOf(error)) && !isSecond;
         const failure: Delivery = {
           outcome: "failed",
-          reason: timeout.aborted ? "timeout" : codeOf(error),
+          reason: timeout.aborted || signal.aborted ? "timeout" : codeOf(error),
           retryAfterMs: undefined,
           isReachable: !unreachable.has(codeOf(error)),
         };
@@ -65,30 +67,40 @@ export function createOtlpExporter(options: OtlpExporterOptions): SpanExporter {
 
   return {
     async send(batch, signal) {
-      const body = serialize(batch);
-      if (body === undefined) return { outcome: "refused", reason: "not serializable" };
-      return await context.with(context.active().setValue(isSuppressed, true), post, undefined, body, signal);
+      try {
+        const body = await serialize(batch);
+        const suppressed = context.active().setValue(isSuppressed, true);
+        return await context.with(suppressed, post, undefined, body, signal);
+      } catch (error) {
+        // A span that cannot be serialized, or a header that cannot be sent, must not end the export of all.
+        return { outcome: "refused", reason: codeOf(error) };
+      }
     },
     close: () => agent.destroy(),
   };
 }
 
-/** A span that cannot be serialized must not end the export of all. */
-function serialize(batch: readonly ReadableSpan[]): Uint8Array | undefined {
-  try {
-    return ProtobufTraceSerializer.serializeRequest([...batch]);
-  } catch {
-    return undefined;
+/**
+ * Part by part, between which the event loop turns. Messages one after the other are a message that has the elements of
+ * all: https://protobuf.dev/programming-guides/encoding/#last-one-wins
+ */
+async function serialize(batch: Iterable<readonly ReadableSpan[]>): Promise<Uint8Array> {
+  const parts: Uint8Array[] = [];
+  for (const spans of batch) {
+    if (parts.length > 0) await nextTurn();
+    parts.push(ProtobufTraceSerializer.serializeRequest([...spans]) ?? new Uint8Array());
   }
+  return Buffer.concat(parts);
 }
 
+const stale = new Set(["ECONNRESET", "EPIPE"]);
 const unreachable = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 
 /** The code of a network error; its message may hold an address. */
-function codeOf(error: Error): string {
-  const [first] = error instanceof AggregateError ? error.errors : [];
-  const { code } = (first ?? error) as NodeJS.ErrnoException;
-  return typeof code === "string" ? code : error.name;
+function codeOf(error: unknown): string {
+  const [first] = error instanceof AggregateError ? error.errors : [error];
+  const { code, name } = first as NodeJS.ErrnoException;
+  return typeof code === "string" ? code : name;
 }
 
 /** What the receiver says of its answer. */

@@ -12,8 +12,9 @@ const randomDigits = 14;
  */
 export function createSampler(ratio: number): (id: string) => boolean {
   if (ratio >= 1) return () => true;
-  if (ratio <= 0) return () => false;
-  const threshold = BigInt(Math.round((1 - ratio) * 2 ** 56))
+  // A share that 56 bits cannot tell from none.
+  if (ratio < 2 ** -56) return () => false;
+  const threshold = BigInt(2 ** 56 - Math.round(ratio * 2 ** 56))
     .toString(16)
     .padStart(randomDigits, "0");
   // Digits of one length compare as their numbers do.

@@ -18,8 +18,12 @@ export type Delivery =
     };
 
 export interface SpanExporter {
-  /** Does not reject. An aborted one has failed. */
-  send(batch: readonly ReadableSpan[], signal: AbortSignal): Promise<Delivery>;
+  /**
+   * Does not reject. An aborted one has failed.
+   *
+   * @param batch in parts, each made when it is asked for: small enough to be serialized in one turn of the event loop
+   */
+  send(batch: Iterable<readonly ReadableSpan[]>, signal: AbortSignal): Promise<Delivery>;
   /** Frees what it holds. */
   close(): void;
 }

@@ -17,6 +17,12 @@ const mostElements = 128;
 /** Of a value, or of each element of one. */
 const mostCharacters = 4_096;
 const mostKeyCharacters = 256;
+const mostNameCharacters = 1_024;
+
+/** The name of a span or an event: others may give anything. */
+export function toName(name: string): string {
+  return typeof name === "string" ? truncate(name, mostNameCharacters) : "";
+}
 
 /** A value as it is exported, and undefined for one that is not: bytes, maps, what is no value, or a key that is none. */
 export function toAttributeValue(key: string, value: AttributeValue): AttributeValue | undefined {
@@ -32,7 +38,7 @@ export function toAttributeValue(key: string, value: AttributeValue): AttributeV
 function toScalar(value: unknown): string | number | boolean | undefined {
   switch (typeof value) {
     case "string":
-      return value.length <= mostCharacters ? value : truncate(value);
+      return truncate(value, mostCharacters);
     case "number":
     case "boolean":
       return value;
@@ -41,9 +47,9 @@ function toScalar(value: unknown): string | number | boolean | undefined {
   }
 }
 
-/** A copy: a part of a string keeps all of it in memory. */
-function truncate(text: string): string {
-  return Buffer.from(text.slice(0, mostCharacters)).toString();
+/** A long one is copied: a part of a string keeps all of it in memory. */
+function truncate(text: string, most: number): string {
+  return text.length <= most ? text : Buffer.from(text.slice(0, most)).toString();
 }
 
 /** The attributes of an event or a link. */

@@ -5,11 +5,12 @@ import type { Span } from "./span.ts";
 const ofSpan = 200;
 const ofAttribute = 16;
 
-export function sizeOf({ template, attributes, details }: Span): number {
-  let bytes = ofSpan + sizeOfAttributes(template.attributes);
+export function sizeOf({ name, template, attributes, details }: Span): number {
+  let bytes = ofSpan + name.length + sizeOfAttributes(template.attributes);
   if (attributes !== undefined) bytes += sizeOfAttributes(attributes);
   if (details === undefined) return bytes;
-  for (const event of details.events) bytes += ofSpan + sizeOfAttributes(event.attributes);
+  for (const event of details.events)
+    bytes += ofSpan + event.name.length + sizeOfAttributes(event.attributes);
   for (const link of details.links) bytes += ofSpan + sizeOfAttributes(link.attributes);
   return bytes;
 }

@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { toReadableSpan } from "./readable-span.ts";
 import { Span } from "./span.ts";
+import { sizeOf } from "./span-size.ts";
 import { TraceBuffer } from "./trace-buffer.ts";
 import { WaitingSpans } from "./waiting-spans.ts";
 
@@ -97,6 +98,46 @@ test("attributes, events and links past their number are counted", () => {
   expect(counts).toMatchObject({ droppedAttributesCount: 73, droppedEventsCount: 72, droppedLinksCount: 72 });
   const [event] = read(begin().addEvent("e", many)).events;
   expect(event?.droppedAttributesCount).toBe(2);
+});
+
+test("a link is to a sampled span, whatever else is said of that", () => {
+  const { traceId, spanId } = begin().spanContext();
+  const span = begin();
+  for (const traceFlags of [0, 1, 2, 3]) span.addLink({ context: { traceId, spanId, traceFlags } });
+  expect(read(span).links.map(({ context }) => context.traceFlags)).toEqual([0, 1, 0, 1]);
+});
+
+test("names have a length, and what is none is as if it were empty", () => {
+  const span = begin().updateName("n".repeat(5_000)).addEvent("e".repeat(5_000));
+  expect(read(span).name).toBe("n".repeat(1_024));
+  expect(read(span).events[0]?.name).toBe("e".repeat(1_024));
+  for (const name of [undefined, Symbol("s"), Object.create(null)])
+    expect(read(begin().updateName(name as string)).name).toBe("");
+});
+
+test("what is no set of attributes, link or exception does no harm", () => {
+  const span = begin();
+  for (const given of [undefined, null, 1, "text"] as never[]) {
+    span.setAttributes(given).addEvent("event", given).addLink(given).addLinks([given]);
+    span.recordException(given);
+    span.setStatus(given);
+  }
+  span.addLinks(undefined as never);
+  const { attributes, links, droppedLinksCount } = read(span);
+  expect(attributes).toMatchObject({ from: "the template" });
+  expect(links).toEqual([]);
+  expect(droppedLinksCount).toBe(8);
+});
+
+test("long names of events take of a span's room, and all names of the export's", () => {
+  const span = begin();
+  const before = sizeOf(span);
+  for (let count = 0; count < 100; count += 1) span.addEvent("e".repeat(1_024));
+  span.updateName("n".repeat(1_024));
+  const { events, name, droppedEventsCount } = read(span);
+  expect(events.length + droppedEventsCount).toBe(100);
+  expect(events.length).toBeLessThan(65);
+  expect(sizeOf(span) - before).toBeGreaterThan(events.length * 1_024 + name.length - template.name.length);
 });
 
 test("values have a length, and what is no value is counted", () => {

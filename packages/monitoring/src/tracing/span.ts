@@ -24,6 +24,7 @@ import {
   shortCharacters,
   toAttributes,
   toAttributeValue,
+  toName,
 } from "./span-limits.ts";
 import { sizeOfAttributes, sizeOfValue } from "./span-size.ts";
 import type { SpanTemplate } from "./span-template.ts";
@@ -141,7 +142,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     return this.trace.add(child) ? child : undefined;
   }
 
-  /** Adds a span under this one that is over. What is set on it in the same turn of the event loop is exported. */
+  /** Adds a span under this one that is over. What its caller sets on it before it waits for anything is exported. */
   record(template: SpanTemplate, startMs: number, endMs: number): Span | undefined {
     const child = new Span(this.trace, this, template, startMs, endMs);
     return this.trace.add(child) ? child : undefined;
@@ -178,7 +179,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   }
 
   setAttributes(attributes: Attributes): this {
-    for (const key of Object.keys(attributes)) this.setAttribute(key, attributes[key]);
+    for (const key of Object.keys(attributes ?? {})) this.setAttribute(key, attributes[key]);
     return this;
   }
 
@@ -187,12 +188,14 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     const details = this.#detail();
     const [given, at] = isTime(attributesOrTime) ? [undefined, attributesOrTime] : [attributesOrTime, time];
     const { attributes, dropped } = toAttributes(given);
-    if (details.events.length >= mostEvents || !this.#hasRoomFor(sizeOfAttributes(attributes))) {
+    const eventName = toName(name);
+    const bytes = eventName.length + sizeOfAttributes(attributes);
+    if (details.events.length >= mostEvents || !this.#hasRoomFor(bytes)) {
       details.droppedEvents += 1;
       return this;
     }
     details.events.push({
-      name: String(name),
+      name: eventName,
       atMs: this.trace.toPerformanceMs(at),
       attributes,
       droppedAttributes: dropped,
@@ -200,11 +203,12 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
     return this;
   }
 
-  addLink({ context, attributes: given }: Link): this {
+  addLink(link: Link): this {
     if (this.#isSealed) return this;
     const details = this.#detail();
-    const { attributes, dropped } = toAttributes(given);
-    const isSane = isSpanContextValid(context);
+    const context = link?.context;
+    const { attributes, dropped } = toAttributes(link?.attributes);
+    const isSane = typeof context === "object" && context !== null && isSpanContextValid(context);
     if (!isSane || details.links.length >= mostLinks || !this.#hasRoomFor(sizeOfAttributes(attributes))) {
       details.droppedLinks += 1;
       return this;
@@ -214,7 +218,7 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
       context: {
         traceId,
         spanId,
-        traceFlags: traceFlags === TraceFlags.SAMPLED ? traceFlags : TraceFlags.NONE,
+        traceFlags: traceFlags & TraceFlags.SAMPLED,
       },
       attributes,
       droppedAttributes: dropped,
@@ -223,20 +227,20 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
   }
 
   addLinks(links: readonly Link[]): this {
-    for (const link of links) this.addLink(link);
+    for (const link of links ?? []) this.addLink(link);
     return this;
   }
 
   /** Its message is not taken: it would be the text of an error. A span that is OK stays so. */
-  setStatus({ code }: SpanStatus): this {
-    if (this.#isSealed || code === SpanStatusCode.UNSET || this.status?.code === SpanStatusCode.OK)
-      return this;
-    this.status = { code };
+  setStatus(status: SpanStatus): this {
+    if (this.#isSealed || this.status?.code === SpanStatusCode.OK) return this;
+    const code = status?.code;
+    if (code === SpanStatusCode.OK || code === SpanStatusCode.ERROR) this.status = { code };
     return this;
   }
 
   updateName(name: string): this {
-    if (!this.#isSealed) this.#detail().name = String(name);
+    if (!this.#isSealed) this.#detail().name = toName(name);
     return this;
   }
 
@@ -258,8 +262,8 @@ export class Span implements OpenTelemetrySpan, ActiveSpan {
 
   /** As an event with the type of the exception alone: messages and stacks hold what users wrote. */
   recordException(exception: Exception, time?: TimeInput): void {
-    const type = typeof exception === "string" ? undefined : (exception.name ?? exception.code);
-    this.addEvent("exception", { [ATTR_EXCEPTION_TYPE]: type === undefined ? "Error" : String(type) }, time);
+    const type = typeof exception === "string" ? undefined : (exception?.name ?? exception?.code);
+    this.addEvent("exception", { [ATTR_EXCEPTION_TYPE]: toName(String(type ?? "Error")) }, time);
   }
 
   /** Takes the room, if there is so much. */

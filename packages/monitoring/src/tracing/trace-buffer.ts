@@ -1,6 +1,6 @@
 // The spans of one trace in this process. They wait here until its root ends; then they are exported or dropped.
 import type { TimeInput } from "@opentelemetry/api";
-import type { KeepReason } from "./keep-reason.ts";
+import { type KeepReason, strongerReason } from "./keep-reason.ts";
 import type { Span } from "./span.ts";
 import type { WaitingSpans } from "./waiting-spans.ts";
 
@@ -90,9 +90,9 @@ export class TraceBuffer {
     return typeof time === "number" && time < longestUptimeMs ? time : ms - this.originMs;
   }
 
-  /** The trace is to be kept. The first reason counts; after the end it is too late. */
+  /** The trace is to be kept. The strongest reason counts; after the end it is too late. */
   keep(reason: KeepReason): void {
-    if (!this.#isOver) this.keepReason ??= reason;
+    if (!this.#isOver) this.keepReason = strongerReason(this.keepReason, reason);
   }
 
   /** Takes a span; false if there is no room for it. */

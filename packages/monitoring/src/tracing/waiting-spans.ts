@@ -1,5 +1,6 @@
 // Counts the spans of traces that are not over, so that they can be bounded. A trace whose root never ends would be
 // counted for ever; therefore each is counted in the generation that it began in, and old generations are written off.
+// Of one that lasts longer than that, as a stream may, the limit of a single trace is left.
 
 /** Past it no more are recorded, about 20 MB. */
 const mostWaiting = 100_000;

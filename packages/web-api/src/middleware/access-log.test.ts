@@ -20,7 +20,14 @@ beforeEach(() => {
 function write(ms: number, more: Partial<Exchange> = {}, end: Partial<RequestEnd> = {}): string | undefined {
   const log = createAccessLog({ logging, samples: new Map() });
   const context = { correlationId: id, requestId: id, span: undefined, tenantId: undefined };
-  const exchange = { context, span: undefined, startedMs: 0, isBroken: false, ...more } as Exchange;
+  const exchange = {
+    context,
+    span: undefined,
+    startedMs: 0,
+    isBroken: false,
+    connection: {},
+    ...more,
+  } as Exchange;
   log.write(exchange, log.lines("GET", '/a"\\b/:id'), { status: 200, endMs: ms, isSlow: false, ...end });
   return lines.pop()?.replace(/(?<="time":")[^"]*/, "now");
 }
@@ -63,7 +70,7 @@ test("the routes that a sample names have one each, all others share that of the
   ]);
   const log = createAccessLog({ logging, samples });
   const written = (route: string | undefined, method = "GET"): boolean => {
-    const exchange = { context: undefined, requestId: id, startedMs: 0, isBroken: false } as Exchange;
+    const exchange = { startedMs: 0, isBroken: false, connection: {} } as Exchange;
     log.write(exchange, log.lines(method, route), { status: 200, endMs: 1, isSlow: false });
     return lines.pop() !== undefined;
   };
@@ -74,4 +81,22 @@ test("the routes that a sample names have one each, all others share that of the
     false,
     false,
   ]);
+});
+
+test("a share is chosen by the request's own id, and by its trace only for a caller that is trusted", () => {
+  const log = createAccessLog({ logging, samples: new Map([["*", { share: 0.5 }]]) });
+  const [low, high] = ["0".repeat(32), "f".repeat(32)];
+  const written = (requestId: string, traceId: string, isTrusted: boolean): boolean => {
+    const context = { correlationId: id, requestId: `req_${requestId}`, span: { traceId, spanId: "s" } };
+    const exchange = {
+      context,
+      startedMs: 0,
+      isBroken: false,
+      connection: { isTrusted },
+    } as unknown as Exchange;
+    log.write(exchange, log.lines("GET", "/a"), { status: 200, endMs: 1, isSlow: false });
+    return lines.pop() !== undefined;
+  };
+  expect([written(low, high, false), written(high, low, false)]).toEqual([false, true]);
+  expect([written(low, high, true), written(high, low, true)]).toEqual([true, false]);
 });

@@ -1,10 +1,10 @@
 // One line per request, however it ends: also of a client that went away before its answer was complete. It is put
 // together here and not by the logger, which would take longer for it than all else that is done around a request: of
 // all that is in it nothing is written as a client sent it.
-import { isoTime, type Logger, type Logging, type LogSample } from "@ectus/core";
+import { isoTime, type Logger, type Logging, type LogSample, type RequestContext } from "@ectus/core";
 import { type AccessSample, createAccessSample } from "./access-sample.ts";
-import type { Exchange } from "./exchange.ts";
-import { newRequestId } from "./request-context.ts";
+import type { Connection, Exchange } from "./exchange.ts";
+import { newContext } from "./request-context.ts";
 
 export interface AccessLog {
   /** Of one method of one route; the route is undefined where none fits. */
@@ -15,7 +15,13 @@ export interface AccessLog {
    * Those that were answered with 4xx or 5xx, whose client left (499), that were slow, that broke off, or whose trace is
    * kept are always logged; the others as the sample of their route says.
    */
-  write(exchange: Exchange, lines: AccessLines, end: RequestEnd): void;
+  write(request: LoggedRequest, lines: AccessLines, end: RequestEnd): void;
+}
+
+/** What a line has of a request. */
+export interface LoggedRequest
+  extends Pick<Exchange, "context" | "span" | "startedMs" | "errorCode" | "isBroken"> {
+  readonly connection: Pick<Connection, "isTrusted">;
 }
 
 export interface RequestEnd {
@@ -60,20 +66,21 @@ export function createAccessLog({ logging, samples }: AccessLogOptions): AccessL
   const sampleOf = createSamples(samples);
   return {
     lines: (method, route) => new AccessLines(method, route, sampleOf(route ?? "unmatched")),
-    write(exchange, lines, end) {
+    write(request, lines, { status, endMs, isSlow }) {
       if (!log.isLevelEnabled("info")) return;
-      const { status, endMs, isSlow } = end;
-      const { span, isBroken } = exchange;
+      const { span, isBroken, errorCode, connection, context = newContext() } = request;
       const isKept = span?.isKept === true;
-      if (status < 400 && !isKept && !isSlow && !isBroken && !lines.sample(endMs)) {
-        logging.sampledOut();
-        return;
+      if (status < 400 && !isKept && !isSlow && !isBroken) {
+        const id = sampledId(context, connection.isTrusted === true);
+        if (!lines.sample(endMs, id)) {
+          logging.sampledOut();
+          return;
+        }
       }
-      const { errorCode } = exchange;
-      const durationMs = milliseconds(endMs - exchange.startedMs);
+      const durationMs = milliseconds(endMs - request.startedMs);
       logging.writeLine(
         "info",
-        `{"level":"info","time":"${isoTime()}","module":"${moduleName}"${idsOf(exchange)}` +
+        `{"level":"info","time":"${isoTime()}","module":"${moduleName}"${idsOf(context)}` +
           `${lines.answered(status)}${durationMs}${errorCode === undefined ? "" : `,"code":"${errorCode}"`}` +
           `${isKept ? `,"kept":"${span.trace.keepReason}"` : ""},"msg":"request"}\n`,
       );
@@ -81,13 +88,12 @@ export function createAccessLog({ logging, samples }: AccessLogOptions): AccessL
   };
 }
 
-function idsOf({ context, requestId: idOfNoHook }: Exchange): string {
-  if (context === undefined) {
-    // No hook saw it.
-    const requestId = idOfNoHook ?? newRequestId();
-    return `,"correlationId":"${requestId}","requestId":"${requestId}"`;
-  }
-  const { correlationId, requestId, span, tenantId } = context;
+/** A caller that is not trusted must not choose which of its lines are written. */
+function sampledId({ requestId, span }: RequestContext, isTrusted: boolean): string {
+  return isTrusted && span !== undefined ? span.traceId : requestId;
+}
+
+function idsOf({ correlationId, requestId, span, tenantId }: RequestContext): string {
   return (
     `,"correlationId":"${correlationId}","requestId":"${requestId}"` +
     (span === undefined ? "" : `,"traceId":"${span.traceId}","spanId":"${span.spanId}"`) +

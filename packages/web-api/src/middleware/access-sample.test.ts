@@ -1,22 +1,28 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { createAccessSample } from "./access-sample.ts";
+import { type AccessSample, createAccessSample } from "./access-sample.ts";
+
+const id = "0".repeat(32);
+const at =
+  (sample: AccessSample) =>
+  (nowMs: number): boolean =>
+    sample(nowMs, id);
 
 test("without a sample every line is written", () => {
   const sample = createAccessSample(undefined);
-  expect([1, 1, 1].map(sample)).toEqual([true, true, true]);
+  expect([1, 1, 1].map(at(sample))).toEqual([true, true, true]);
 });
 
-test("of a share, chance decides; all and none are exact", () => {
-  const draws = [0, 0.24, 0.25, 0.9];
-  const quarter = createAccessSample({ share: 0.25 }, () => draws.shift() as number);
-  expect([0, 0, 0, 0].map(quarter)).toEqual([true, true, false, false]);
-  expect(createAccessSample({ share: 1 })(0)).toBe(true);
-  expect(createAccessSample({ share: 0 })(0)).toBe(false);
+test("of a share, the random digits of an id decide; all and none are exact", () => {
+  const quarter = createAccessSample({ share: 0.25 });
+  const ids = ["0", "4", "bf", "c0", "c", "f"].map((digits) => digits.padEnd(14, "0").padStart(32, "7"));
+  expect(ids.map((one) => quarter(0, one))).toEqual([false, false, false, true, true, true]);
+  expect(createAccessSample({ share: 1 })(0, id)).toBe(true);
+  expect(createAccessSample({ share: 0 })(0, "f".repeat(32))).toBe(false);
 });
 
 test("lines of a second are written, and no more until a part of the next has passed", () => {
-  const sample = createAccessSample({ linesPerSecond: 2 });
+  const sample = at(createAccessSample({ linesPerSecond: 2 }));
   expect([0, 0, 0].map(sample)).toEqual([true, true, false]);
   expect([499, 500, 501].map(sample)).toEqual([false, true, false]);
   // A quiet hour gives no more than a second does.
@@ -24,9 +30,9 @@ test("lines of a second are written, and no more until a part of the next has pa
 });
 
 test("less than one line a second is one every so many seconds, and 0 is none", () => {
-  const sample = createAccessSample({ linesPerSecond: 0.1 });
+  const sample = at(createAccessSample({ linesPerSecond: 0.1 }));
   expect([0, 5_000, 9_999, 10_000, 10_001].map(sample)).toEqual([true, false, false, true, false]);
-  expect(createAccessSample({ linesPerSecond: 0 })(1e9)).toBe(false);
+  expect(createAccessSample({ linesPerSecond: 0 })(1e9, id)).toBe(false);
 });
 
 test("however requests come, no more is written than the rate allows and one second's lines besides", () => {
@@ -35,7 +41,7 @@ test("however requests come, no more is written than the rate allows and one sec
       fc.double({ min: 0.01, max: 1_000, noNaN: true }),
       fc.array(fc.integer({ min: -10, max: 3_000 }), { minLength: 1, maxLength: 200 }),
       (linesPerSecond, steps) => {
-        const sample = createAccessSample({ linesPerSecond });
+        const sample = at(createAccessSample({ linesPerSecond }));
         let now = 0;
         let latest = 0;
         let written = 0;

@@ -1,17 +1,23 @@
 // Which access lines of a busy route are written, as LOG_SAMPLE says. Errors, slow requests and those whose trace is kept
 // are not asked about.
 import type { LogSample } from "@ectus/core";
+import { createSampler } from "@ectus/monitoring";
 
-/** Whether the line of a request that is over at `nowMs` is written; by `performance.now()`. */
-export type AccessSample = (nowMs: number) => boolean;
+/**
+ * Whether the line of a request is written.
+ *
+ * @param nowMs when it is over, by `performance.now()`
+ * @param id ends with 14 random hex digits. A share is chosen by them, as traces are: requests of one id are all logged
+ * or none is.
+ */
+export type AccessSample = (nowMs: number, id: string) => boolean;
 
-/** @param random gives numbers from 0 to 1 */
-export function createAccessSample(
-  sample: LogSample | undefined,
-  random: () => number = Math.random,
-): AccessSample {
+export function createAccessSample(sample: LogSample | undefined): AccessSample {
   if (sample === undefined) return () => true;
-  if ("share" in sample) return () => random() < sample.share;
+  if ("share" in sample) {
+    const isChosen = createSampler(sample.share);
+    return (_nowMs, id) => isChosen(id);
+  }
   return createBucket(sample.linesPerSecond);
 }
 

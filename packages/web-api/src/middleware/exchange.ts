@@ -24,14 +24,18 @@ export class Exchange {
   /** What the framework makes of it; undefined for a request that came to none of its hooks. */
   routed: FastifyRequest | undefined = undefined;
   route: ObservedRoute | undefined = undefined;
-  requestId: string | undefined = undefined;
+  /** Undefined where the framework answers by itself. */
   context: RequestContext | undefined = undefined;
   /** That of the server; undefined when it is not recorded. */
   span: Span | undefined = undefined;
   /** When the answer began, where that is what counts, by `performance.now()`. */
   answeringMs: number | undefined = undefined;
+  /** Whether its handler has begun: with all of its body, unless it reads that itself. */
+  isHandled = false;
   /** Of the error that it was answered with. */
   errorCode: string | undefined = undefined;
+  /** What it counts as, where its answer does not tell. */
+  markedStatus: number | undefined = undefined;
   /** Whether its answer broke off here, whatever its status. */
   isBroken = false;
   /** Set when its answer is counted. */
@@ -68,6 +72,14 @@ export class Connection {
     if (this.latest === undefined) this.oldest = exchange;
     else this.latest.next = exchange;
     this.latest = exchange;
+  }
+
+  /** The exchanges that are not over, in their order. */
+  open(): Exchange[] {
+    const list: Exchange[] = [];
+    for (let { oldest } = this; oldest !== undefined; oldest = oldest.next)
+      if (!oldest.isOver) list.push(oldest);
+    return list;
   }
 
   /** Lets go of what is over. */

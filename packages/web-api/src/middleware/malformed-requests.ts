@@ -1,11 +1,12 @@
 // Answers what reaches no framework, in OpenAI's shape like everything else: what is no HTTP request at all, or comes
 // too slowly, or asks for a tunnel.
-import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server } from "node:http";
 import type { Socket } from "node:net";
-import { EctusError, type Logger } from "@ectus/core";
-import { markAnswered } from "./answered-status.ts";
-import type { Refusals } from "./metrics.ts";
-import { newRequestId } from "./request-context.ts";
+import { EctusError, type Logger, type RequestContext } from "@ectus/core";
+import { connectionOf, type Exchange } from "./exchange.ts";
+import type { Refusal } from "./observability.ts";
+import { newContext } from "./request-context.ts";
+import { markAnswered, noteError } from "./request-outcome.ts";
 
 const statusTexts: Readonly<Record<number, string>> = {
   400: "Bad Request",
@@ -17,44 +18,33 @@ const statusTexts: Readonly<Record<number, string>> = {
 export interface MalformedRequestHandler {
   /** Takes the server's `clientError`. */
   handle(error: Error, socket: Socket): void;
-  /** Tells it of the server whose answers it must not write into, and whose tunnels it refuses. */
-  watch(server: Server, metrics?: Refusals): void;
+  /** Tells it of the server whose tunnels it refuses, and where it tells of what it answered. */
+  watch(server: Server, refused: (refusal: Refusal) => void): void;
 }
 
 const mostShownTarget = 200;
 
 export function createMalformedRequestHandler(log: Logger): MalformedRequestHandler {
-  const bySocket = new WeakMap<Socket, Traffic>();
-  let refusals: Refusals | undefined;
+  let refused: (refusal: Refusal) => void = () => {};
 
   return {
-    watch(server, metrics) {
-      refusals = metrics;
-      server.on("request", (request, response) => {
-        let traffic = bySocket.get(request.socket);
-        if (traffic === undefined) {
-          traffic = { answering: new Set(), latest: request };
-          bySocket.set(request.socket, traffic);
-        }
-        const { answering } = traffic;
-        traffic.latest = request;
-        answering.add(response);
-        response.once("close", () => answering.delete(response));
-      });
+    watch(server, tell) {
+      refused = tell;
       // The framework has no part in it, and the server would only cut the connection.
-      server.on("connect", ({ socket, method = "CONNECT", url = "" }) => {
-        const answering = bySocket.get(socket)?.answering ?? new Set();
+      server.on("connect", ({ socket, method, url = "" }) => {
+        const open = openOn(socket);
         socket.on("error", () => socket.destroy());
         // The server has let go of the connection: it ends no more answers that wait on it.
         socket.once("close", () => {
-          for (const response of answering) response.destroy();
+          for (const { response } of open) response.destroy();
         });
-        if (isHalfSent(answering)) {
-          socket.destroy();
-          return;
-        }
-        const fault = new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) });
-        refusals?.refused({ socket, method, status: fault.status, bytes: refuse(socket, fault) });
+        if (isHalfSent(open)) socket.destroy();
+        else
+          refuse(
+            socket,
+            new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) }),
+            method,
+          );
       });
     },
     handle(error, socket) {
@@ -64,48 +54,54 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
         return;
       }
       const fault = toFault(code);
-      const { answering = new Set<ServerResponse>(), latest } = bySocket.get(socket) ?? {};
+      const open = openOn(socket);
+      const latest = connectionOf(socket)?.latest;
       // Where the fault is in a body, its request has its answer with this.
-      const isBody = latest !== undefined && !latest.complete;
-      const response = isBody ? answering.values().find(({ req }) => req === latest) : undefined;
-      if (isHalfSent(answering)) {
-        log.info({ code, requestId: newRequestId() }, "malformed request");
+      const isBody = latest !== undefined && !latest.request.complete;
+      // A client that sent its end has most likely gone.
+      const isLeaving = code === "HPE_INVALID_EOF_STATE";
+      log.debug({ code, requestId: latest?.context?.requestId }, "malformed request");
+      if (isHalfSent(open)) {
+        if (!isLeaving) for (const { response } of open) noteError(response, fault);
         socket.destroy();
-      } else if (isBody && response === undefined) {
+      } else if (!isBody) {
+        refuse(socket, fault);
+      } else if (latest.isOver) {
         // It was refused before its body came.
         socket.end();
       } else {
-        const bytes = refuse(socket, fault, code);
-        if (response === undefined) refusals?.refused({ socket, status: fault.status, bytes });
-        // A client that sent its end has most likely gone.
-        else if (code !== "HPE_INVALID_EOF_STATE") markAnswered(response, fault.status);
+        answer(socket, fault, latest.context);
+        if (!isLeaving) markAnswered(latest, fault);
       }
     },
   };
 
-  /** Writes an answer and ends the connection; gives the bytes of the answer. */
-  function refuse(socket: Socket, fault: EctusError, code?: string): number {
-    const requestId = newRequestId();
-    log.info({ code: code ?? fault.code, requestId }, "malformed request");
-    const body = JSON.stringify(fault.toBody());
-    const answer =
-      `HTTP/1.1 ${fault.status} ${statusTexts[fault.status]}\r\n` +
-      `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
-      `x-request-id: ${requestId}\r\nconnection: close\r\n\r\n${body}`;
-    socket.end(answer);
-    return Buffer.byteLength(answer);
+  /** Answers what is no request that began. */
+  function refuse(socket: Socket, fault: EctusError, method?: string): void {
+    const context = newContext();
+    const bytes = answer(socket, fault, context);
+    refused({ socket, method, context, status: fault.status, code: fault.code, bytes });
   }
 }
 
-interface Traffic {
-  /** The answers in progress on a connection. */
-  readonly answering: Set<ServerResponse>;
-  latest: IncomingMessage;
+/** Writes an answer and ends the connection; gives the bytes of the answer. */
+function answer(socket: Socket, fault: EctusError, context: RequestContext = newContext()): number {
+  const { requestId, correlationId } = context;
+  const body = JSON.stringify(fault.toBody());
+  const text =
+    `HTTP/1.1 ${fault.status} ${statusTexts[fault.status]}\r\n` +
+    `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+    `x-request-id: ${requestId}\r\n${correlationId === requestId ? "" : `x-correlation-id: ${correlationId}\r\n`}` +
+    `connection: close\r\n\r\n${body}`;
+  socket.end(text);
+  return Buffer.byteLength(text);
 }
 
+const openOn = (socket: Socket): readonly Exchange[] => connectionOf(socket)?.open() ?? [];
+
 /** Whether an answer has begun: nothing else can be said on its connection. */
-function isHalfSent(answering: ReadonlySet<ServerResponse>): boolean {
-  return answering.values().some(({ headersSent }) => headersSent);
+function isHalfSent(open: readonly Exchange[]): boolean {
+  return open.some(({ response }) => response.headersSent);
 }
 
 function toFault(code: string | undefined): EctusError {

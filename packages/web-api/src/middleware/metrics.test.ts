@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import type { AddressInfo, Socket } from "node:net";
+import type { AddressInfo } from "node:net";
 import { noInstruments } from "@ectus/monitoring";
 import { type FastifyInstance, fastify } from "fastify";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -49,6 +49,10 @@ describe("labels", () => {
     one.send(get("/small/1", "Expect: a-miracle\r\n"));
     await one.until(/^HTTP\/1\.1 417/);
     await server.counted(1);
+    const [, id] = /^x-request-id: (.*)\r$/im.exec(one.received) ?? [];
+    expect(server.accesses()).toMatchObject([
+      { method: "GET", path: "unmatched", status: 417, requestId: id },
+    ]);
     expect(await server.values("http_requests_total")).toEqual({ "GET unmatched 417": 1 });
   });
 
@@ -157,6 +161,6 @@ describe("gauges", () => {
 test("nothing is installed without instruments", async () => {
   const app = fastify() as unknown as FastifyInstance;
   const before = app.server.eventNames().map((name) => [name, app.server.listenerCount(name)]);
-  addHttpMetrics(app, noInstruments).refused({ socket: {} as Socket, status: 400, bytes: 1 });
+  addHttpMetrics(app, noInstruments);
   expect(app.server.eventNames().map((name) => [name, app.server.listenerCount(name)])).toEqual(before);
 });

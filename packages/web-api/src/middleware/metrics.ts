@@ -1,5 +1,4 @@
 // HTTP's metrics, by the pattern of the route, never the raw URL. A request counts when it is over.
-import type { Socket } from "node:net";
 import type { Instruments } from "@ectus/monitoring";
 import type { FastifyInstance } from "fastify";
 import { answeredStatus } from "./answered-status.ts";
@@ -7,20 +6,6 @@ import type { Connection, Exchange } from "./exchange.ts";
 import { trackExchanges } from "./exchanges.ts";
 import { createHttpSeries, type Exemplar, type RouteSeries } from "./http-series.ts";
 import { takeRead, takeUnread, takeWritten } from "./wire-sizes.ts";
-
-export interface Refusals {
-  /** Counts what was answered without a request: it could not be read, or the framework takes no part in it. */
-  refused(refusal: Refusal): void;
-}
-
-export interface Refusal {
-  readonly socket: Socket;
-  readonly status: number;
-  /** Of the answer, which was written to the socket itself. */
-  readonly bytes: number;
-  /** "other" if it is not known. */
-  readonly method?: string;
-}
 
 export interface HttpMetrics {
   /** Of a method and a route's pattern; undefined where no route fits. */
@@ -31,7 +16,12 @@ export interface HttpMetrics {
   answered(exchange: Exchange, of: RouteSeries, status: number, ms: number, exemplar?: Exemplar): void;
   /** After its answer was counted. */
   sized(exchange: Exchange): void;
-  refused(refusal: Refusal, connection: Connection): void;
+  /**
+   * Counts what was answered past the framework, or could not be read.
+   *
+   * @param bytes of the answer, which was written to the socket itself
+   */
+  refused(connection: Connection, of: RouteSeries, status: number, bytes: number): void;
 }
 
 export function createHttpMetrics(instruments: Instruments): HttpMetrics {
@@ -52,8 +42,7 @@ export function createHttpMetrics(instruments: Instruments): HttpMetrics {
     sized(exchange) {
       exchange.series?.requestSize.observe(takeRead(exchange));
     },
-    refused({ status, bytes, method }, connection) {
-      const of = series(method, undefined);
+    refused(connection, of, status, bytes) {
       // It has no head from which its time could run.
       of.answered(status, 0, undefined);
       of.requestSize.observe(takeUnread(connection));
@@ -64,8 +53,8 @@ export function createHttpMetrics(instruments: Instruments): HttpMetrics {
 }
 
 /** For a server that has its metrics from here and nothing else. Before any other hook that may answer. */
-export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): Refusals {
-  if (!instruments.enabled) return { refused() {} };
+export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): void {
+  if (!instruments.enabled) return;
   const metrics = createHttpMetrics(instruments);
   const { connected, disconnected, began, sized } = metrics;
   const exchanges = trackExchanges(app.server, { connected, disconnected, began, sized, over });
@@ -75,10 +64,8 @@ export function addHttpMetrics(app: FastifyInstance, instruments: Instruments): 
   });
 
   function over(exchange: Exchange): void {
-    const { request, response, routed, startedMs } = exchange;
+    const { request, routed, startedMs } = exchange;
     const of = metrics.series(request.method, routed?.routeOptions.url);
-    metrics.answered(exchange, of, answeredStatus(response), performance.now() - startedMs);
+    metrics.answered(exchange, of, answeredStatus(exchange), performance.now() - startedMs);
   }
-
-  return { refused: (refusal) => metrics.refused(refusal, exchanges.connection(refusal.socket)) };
 }

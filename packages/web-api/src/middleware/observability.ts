@@ -1,14 +1,15 @@
 // What every request gets: its context, its trace, its metrics and its line in the log. All of them are about one
 // record, begin with it and end with it, and lead to each other by the ids in it.
+import type { Socket } from "node:net";
 import { type Logging, type LogSample, type RequestContext, runInContext } from "@ectus/core";
 import { type Instruments, Span, type Tracing } from "@ectus/monitoring";
-import type { FastifyInstance, FastifyReply } from "fastify";
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { createAccessLog } from "./access-log.ts";
-import { answeredStatus } from "./answered-status.ts";
-import { connectionOf, type Exchange } from "./exchange.ts";
-import { trackExchanges } from "./exchanges.ts";
-import { createHttpMetrics, type Refusals } from "./metrics.ts";
-import { createObservedRoutes } from "./observed-route.ts";
+import { answeredStatus, clientClosed } from "./answered-status.ts";
+import type { Exchange } from "./exchange.ts";
+import { type Exchanges, trackExchanges } from "./exchanges.ts";
+import { createHttpMetrics } from "./metrics.ts";
+import { createObservedRoutes, type ObservedRoute } from "./observed-route.ts";
 import { correlationIdOf, hexOfRequestId, newRequestId } from "./request-context.ts";
 import { noteAnswering } from "./request-outcome.ts";
 import { keepReasonOf, RequestSpans } from "./request-span.ts";
@@ -24,6 +25,31 @@ export interface ObservabilityOptions {
   readonly logSample: ReadonlyMap<string, LogSample>;
 }
 
+/** What was answered past the framework, which takes no part in it, or could not be read. */
+export interface Refusal {
+  readonly socket: Socket;
+  /** Undefined if it is not known. */
+  readonly method: string | undefined;
+  readonly context: RequestContext;
+  readonly status: number;
+  readonly code: string;
+  /** Of the answer, which was written to the socket itself. */
+  readonly bytes: number;
+}
+
+export interface Observability {
+  readonly exchanges: Exchanges;
+  /** Counts and logs what came as no request to this server. */
+  refused(refusal: Refusal): void;
+}
+
+declare module "fastify" {
+  interface FastifyInstance {
+    /** For what the framework answers without a hook, as a URL that it cannot read. */
+    observeUnrouted(request: FastifyRequest, reply: FastifyReply): void;
+  }
+}
+
 const notTrusted = (): boolean => false;
 
 /**
@@ -31,7 +57,7 @@ const notTrusted = (): boolean => false;
  *
  * Every answer has its request's id as `x-request-id`; and as `x-correlation-id` that of its caller, if that was taken.
  */
-export function addObservability(app: FastifyInstance, options: ObservabilityOptions): Refusals {
+export function addObservability(app: FastifyInstance, options: ObservabilityOptions): Observability {
   const { instruments, logging, tracing, slowRequestMs, slowInferenceMs } = options;
   const metrics = instruments.enabled ? createHttpMetrics(instruments) : undefined;
   const accessLog = createAccessLog({ logging, samples: options.logSample });
@@ -51,20 +77,20 @@ export function addObservability(app: FastifyInstance, options: ObservabilityOpt
     sized: (exchange) => metrics?.sized(exchange),
   });
 
-  app.setGenReqId((request) => {
-    const id = newRequestId();
-    const latest = connectionOf(request.socket)?.latest;
-    // For those that the framework answers without a hook.
-    if (latest?.request === request) latest.requestId = id;
-    return id;
-  });
+  app.setGenReqId(newRequestId);
   app.decorateRequest("context");
+  app.decorate("observeUnrouted", (request, reply) => {
+    observe(request, reply, routeOf(request.raw.method, undefined));
+  });
   app.addHook("onRequest", (request, reply, done) => {
+    const { url, config } = request.routeOptions;
+    runInContext(observe(request, reply, routeOf(request.raw.method, url, config)), done);
+  });
+
+  function observe(request: FastifyRequest, reply: FastifyReply, route: ObservedRoute): RequestContext {
     const { id, raw } = request;
     const { headers } = raw;
     const exchange = exchanges.begun(raw, reply.raw);
-    const { url, config } = request.routeOptions;
-    const route = routeOf(raw.method, url, config);
     const { traceparent } = headers;
     const span = tracing.beginRequest(route.spans.begun, {
       id: hexOfRequestId(id),
@@ -81,8 +107,9 @@ export function addObservability(app: FastifyInstance, options: ObservabilityOpt
     if (span instanceof Span) exchange.span = span;
     reply.header("x-request-id", id);
     if (correlationId !== id) reply.header("x-correlation-id", correlationId);
-    runInContext(context, done);
-  });
+    return context;
+  }
+
   app.addHook("onRoute", (route) => {
     if (route.config?.slowAfter === "inference")
       route.onSend = [
@@ -96,7 +123,8 @@ export function addObservability(app: FastifyInstance, options: ObservabilityOpt
 
   function over(exchange: Exchange): void {
     const { request, startedMs, span } = exchange;
-    const status = answeredStatus(exchange.response);
+    const status = answeredStatus(exchange);
+    if (status === clientClosed) exchange.errorCode ??= "client_closed_request";
     const endMs = performance.now();
     const route = exchange.route ?? routeOf(request.method, undefined);
     const slowUntilMs = route.isSlowUntilAnswer ? (exchange.answeringMs ?? endMs) : endMs;
@@ -112,6 +140,22 @@ export function addObservability(app: FastifyInstance, options: ObservabilityOpt
   }
 
   return {
-    refused: (refusal) => metrics?.refused(refusal, exchanges.connection(refusal.socket)),
+    exchanges,
+    refused({ socket, method = "other", context, status, code, bytes }) {
+      const connection = exchanges.connection(socket);
+      const { series, lines } = routeOf(method, undefined);
+      if (series !== undefined) metrics?.refused(connection, series, status, bytes);
+      // It has no head from which its time could run.
+      const endMs = performance.now();
+      const refused = {
+        context,
+        connection,
+        errorCode: code,
+        startedMs: endMs,
+        span: undefined,
+        isBroken: false,
+      };
+      accessLog.write(refused, lines, { status, endMs, isSlow: false });
+    },
   };
 }

@@ -14,6 +14,12 @@ declare module "fastify" {
 /** A new request id. Without its prefix it can be the id of a trace. */
 export const newRequestId = (): string => `req_${newHexUuid()}`;
 
+/** The context of a request that tells nothing of whom it comes from. */
+export function newContext(): RequestContext {
+  const requestId = newRequestId();
+  return { correlationId: requestId, requestId, span: undefined, tenantId: undefined };
+}
+
 /** The 32 hex digits of a request id. */
 export const hexOfRequestId = (requestId: string): string => requestId.slice("req_".length);
 

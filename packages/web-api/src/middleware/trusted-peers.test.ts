@@ -20,11 +20,21 @@ test.each([
   ["2001:db8::1", true],
   ["2001:db9::1", false],
   ["::1", true],
+  // Within a link it has the name of its interface.
   ["fe80::1%eth0", false],
-  // A connection that is closed has none.
+  ["fe80::1:1%eth0", true],
+  // As hexadecimal digits, too.
+  ["::ffff:a01:203", true],
+  // A connection that is closed has none, and one of a socket of Unix neither.
   [undefined, false],
 ])("%s is trusted: %s", (address, expected) => {
-  const isTrusted = createTrustedPeers(["10.1.0.0/16", "192.168.0.7", "2001:db8::/32", "::1"]);
+  const isTrusted = createTrustedPeers([
+    "10.1.0.0/16",
+    "192.168.0.7",
+    "2001:db8::/32",
+    "::1",
+    "fe80::1:0/112",
+  ]);
   expect(isTrusted(from(address))).toBe(expected);
 });
 

@@ -2,7 +2,7 @@
 import { BlockList, isIPv4, isIPv6 } from "node:net";
 import type { Connection } from "./exchange.ts";
 
-/** @param peers IP addresses and CIDR ranges */
+/** @param peers IP addresses and CIDR ranges; those of IPv4 fit, too, as a socket for both families names them */
 export function createTrustedPeers(peers: readonly string[]): (connection: Connection) => boolean {
   if (peers.length === 0) return () => false;
   const list = new BlockList();
@@ -18,11 +18,8 @@ export function createTrustedPeers(peers: readonly string[]): (connection: Conne
   };
 }
 
-// What a socket for both families calls a client of the older one.
-const mapped = /^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i;
-
-function isListed(list: BlockList, remoteAddress: string | undefined): boolean {
-  const address = remoteAddress?.replace(mapped, "") ?? "";
+/** @param address undefined for a socket of Unix, or one that is closed */
+function isListed(list: BlockList, address = ""): boolean {
   if (isIPv4(address)) return list.check(address, "ipv4");
   return isIPv6(address) && list.check(address, "ipv6");
 }

@@ -11,8 +11,8 @@ import type {
   ResponseFormat,
 } from "@ectus/ai-engine";
 import { type TokenUsage, toTokenUsage } from "@ectus/ai-engine";
-import { EctusError, type Logger, runInContext } from "@ectus/core";
-import type { FastifyReply, FastifyRequest } from "fastify";
+import { EctusError, type Logger } from "@ectus/core";
+import type { FastifyReply } from "fastify";
 import type { Account, Accounting } from "../accounting.ts";
 import type { App } from "../app.ts";
 import { callerOf } from "../caller.ts";
@@ -93,7 +93,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
         signal: signals.of(reply),
         correlationId: request.context.correlationId,
       };
-      return body.stream === true ? stream(call, request, reply) : complete(call, reply);
+      return body.stream === true ? stream(call, reply) : complete(call, reply);
     },
   );
 
@@ -110,7 +110,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
     return completion;
   }
 
-  async function stream(call: Call, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  async function stream(call: Call, reply: FastifyReply): Promise<FastifyReply> {
     const { account, signal, correlationId } = call;
     const answer = await engine
       .streamChat(call.request, { signal, correlationId })
@@ -128,7 +128,7 @@ export function addChatCompletions(app: App, options: ChatCompletionsOptions): v
         error instanceof EctusError ? error : new EctusError("internal_error", {}, { cause: error });
       if (!isAborted(fault)) {
         noteBroken(reply.raw, fault.code);
-        runInContext(request.context, () => log.warn(loggableError(error), "stream broken off"));
+        log.warn(loggableError(error), "stream broken off");
       }
       // The end of a stream that failed is an error event and no [DONE], so that nobody takes it for a whole answer.
       events.fail(fault.toBody());

@@ -11,7 +11,7 @@ import type { App } from "../app.ts";
 import { actorOf, callerOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
 import { loggableError } from "../loggable-error.ts";
-import { markAnswered } from "../middleware/answered-status.ts";
+import { noteBroken } from "../middleware/request-outcome.ts";
 import { parsePublicId, publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
 import { refuseUnstorable } from "../storable-text.ts";
@@ -165,7 +165,7 @@ export function addFiles(app: App, options: FilesOptions): void {
         // Before its beginning it is an error as all others; once the client is gone, it is how some streams end.
         if (!reply.raw.headersSent || reply.raw.destroyed) return;
         log.error({ ...loggableError(error), fileId: file.id }, "a file's contents broke off");
-        markAnswered(reply.raw, 500);
+        noteBroken(reply.raw, error instanceof EctusError ? error.code : "storage_error", 500);
       });
       return reply
         .header("content-type", "application/octet-stream")

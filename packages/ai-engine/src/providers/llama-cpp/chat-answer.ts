@@ -14,12 +14,13 @@ export interface StartedChat {
   /** What it has used so far. */
   readonly counts: Readonly<TokenCounts>;
   readonly call: Call;
-  /** Gives the sequence back; further calls do nothing. */
-  readonly release: () => void;
+  /** Gives the sequence back; further calls do nothing. `error` is what the answer ended with, if it failed. */
+  readonly release: (error?: unknown) => void;
 }
 
 /** Reads the answer to its end. */
 export async function toCompletion({ model, pieces, first, release }: StartedChat): Promise<ChatCompletion> {
+  let failure: unknown;
   try {
     let content = "";
     let result = first;
@@ -38,9 +39,12 @@ export async function toCompletion({ model, pieces, first, release }: StartedCha
       ],
       usage: toUsage(result.value),
     };
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
     await endPieces(pieces);
-    release();
+    release(failure);
   }
 }
 
@@ -53,14 +57,14 @@ export function toStream(started: StartedChat, provider: string, readerTimeoutMs
   const chunks = chunksOf(started);
   let running = false;
   let pause: NodeJS.Timeout | undefined;
-  const finish = async () => {
+  const finish = async (error?: unknown) => {
     clearTimeout(pause);
     call.signal.removeEventListener("abort", onAbort);
     await endPieces(pieces);
-    release();
+    release(error);
   };
   const onAbort = () => {
-    if (!running) void finish();
+    if (!running) void finish(call.signal.reason);
   };
   const waitForReader = () => {
     pause = setTimeout(() => {
@@ -85,7 +89,7 @@ export function toStream(started: StartedChat, provider: string, readerTimeoutMs
         else waitForReader();
         return result;
       } catch (error) {
-        await finish();
+        await finish(error);
         throw error;
       } finally {
         running = false;

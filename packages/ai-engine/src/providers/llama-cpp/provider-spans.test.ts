@@ -54,6 +54,22 @@ describe.skipIf(path === undefined)("the built-in model", () => {
     ]);
   });
 
+  test("is waited for by each call that needs it, while it is loaded once", async () => {
+    const loaded: string[] = [];
+    const onModelLoaded = ({ model }: { readonly model: string }) => loaded.push(model);
+    const provider = createProvider(path, { sequences: 2, onModelLoaded });
+    const both = [recordTraces(), recordTraces()];
+    await Promise.all(both.map((traces) => inTrace(traces, () => provider.chat(request, { signal }))));
+    for (const traces of both)
+      expect(drawTree(await traces.spans())).toEqual([
+        "request",
+        "  model.load",
+        "  model.prompt",
+        "  model.generate",
+      ]);
+    expect(loaded).toEqual(["m"]);
+  });
+
   test("whose answer nobody reads ends its step with an error", async () => {
     const provider = createProvider(path, { readerTimeoutMs: 10 });
     await provider.preload();

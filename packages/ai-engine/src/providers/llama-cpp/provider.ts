@@ -7,6 +7,7 @@ import type { CallOptions, Provider } from "../../provider.ts";
 import {
   generateTemplate,
   loadTemplate,
+  markFailed,
   promptTemplate,
   recordStep,
   recordWait,
@@ -120,9 +121,10 @@ export function createLlamaCppProvider(options: LlamaCppOptions): LlamaCppProvid
     let lease: Lease<Slot> | undefined;
     let generating: Span | undefined;
     let ended = false;
-    const release = () => {
+    const release = (error?: unknown) => {
       if (ended) return;
       ended = true;
+      if (error !== undefined && generating !== undefined) markFailed(generating, error);
       generating?.end();
       lease?.release();
       call.end();

@@ -142,6 +142,7 @@ export class ChatStream implements ByteSink, AsyncIterableIterator<ChatCompletio
   #take(data: string, type: string): void {
     if (this.#end !== undefined) return;
     if (data === "[DONE]") {
+      this.#flow.complete();
       this.#settle("done");
     } else if (type === "message") {
       this.#events.push(data);

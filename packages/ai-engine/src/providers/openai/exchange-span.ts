@@ -12,13 +12,13 @@ import {
   ATTR_SERVER_PORT,
   ATTR_URL_TEMPLATE,
 } from "@opentelemetry/semantic-conventions/incubating";
-import { providerAttribute } from "../../call-span.ts";
+import { providerAttribute } from "../../provider-name.ts";
 
-/** @param path as it is configured: nothing of a request is in it */
+/** @param operation the path of the API below the configured one, which may hold a gateway's secret and is left out */
 export function exchangeTemplate(
   provider: string,
   { hostname, port, protocol }: URL,
-  path: string,
+  operation: string,
 ): SpanTemplate {
   return {
     name: "HTTP POST",
@@ -28,7 +28,7 @@ export function exchangeTemplate(
       // Without the brackets that an IPv6 address has in a URL.
       [ATTR_SERVER_ADDRESS]: hostname.replace(/^\[|\]$/g, ""),
       [ATTR_SERVER_PORT]: port === "" ? (protocol === "https:" ? 443 : 80) : Number(port),
-      [ATTR_URL_TEMPLATE]: path,
+      [ATTR_URL_TEMPLATE]: `/${operation}`,
       [ATTR_NETWORK_PROTOCOL_VERSION]: "1.1",
       [providerAttribute]: provider,
     },
@@ -46,10 +46,10 @@ export function startExchangeSpan(template: SpanTemplate, tried: number): Span |
   return span;
 }
 
-/** How an exchange ended: with its answer, with the code of an error, or because nobody here wants more of it. */
+/** How an exchange ended: with its answer, with an error, or because nobody here wants more of it. */
 export type ExchangeEnd =
   | { readonly how: "answered" }
-  | { readonly how: "failed"; readonly code: string }
+  | { readonly how: "failed"; readonly errorType: string }
   | { readonly how: "aborted" | "stopped" };
 
 /** @param status that of the answer's head; 0 if none came */
@@ -60,7 +60,7 @@ export function endExchangeSpan(span: Span, status: number, end: ExchangeEnd): v
       if (status >= 400) span.fail(String(status));
       break;
     case "failed":
-      span.fail(end.code);
+      span.fail(end.errorType);
       break;
     case "aborted":
     case "stopped":

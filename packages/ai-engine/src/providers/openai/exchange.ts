@@ -1,7 +1,7 @@
 // One HTTP exchange with an upstream through undici's dispatch API: body out, and either the whole answer or its
 // bytes as they arrive. It is undici's leanest interface; request() adds a stream object per call, fetch() far more.
 import { EctusError, errorMessage } from "@ectus/core";
-import type { Span } from "@ectus/monitoring";
+import { errorTypeOf, type Span } from "@ectus/monitoring";
 import type { Dispatcher } from "undici";
 import { type ExchangeEnd, endExchangeSpan } from "./exchange-span.ts";
 import type { UpstreamAnswer } from "./failures.ts";
@@ -17,6 +17,8 @@ export interface ByteSink {
 export interface Flow {
   pause(): void;
   resume(): void;
+  /** All that was asked for has come. What follows is the connection's, which ends by itself. */
+  complete(): void;
   /** Closes the connection; nothing more arrives. */
   stop(): void;
 }
@@ -27,7 +29,7 @@ export interface ExchangeOptions {
   readonly headers: string[];
   readonly body: string;
   readonly signal: AbortSignal;
-  /** What the exchange is recorded as; it is over with the exchange. */
+  /** What the exchange is recorded as, until its answer is over. */
   readonly span: Span | undefined;
   /** Bound of the whole answer; of a stream, until its headers. */
   readonly timeoutMs: number;
@@ -183,6 +185,10 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
     this.#controller?.resume();
   }
 
+  complete(): void {
+    this.#record({ how: "answered" });
+  }
+
   stop(): void {
     if (this.#over) return;
     this.#finish({ how: "stopped" });
@@ -198,10 +204,15 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 
   #finish(end: ExchangeEnd): void {
     this.#over = true;
-    const { span } = this.#options;
-    if (span !== undefined) endExchangeSpan(span, this.#status, end);
+    this.#record(end);
     clearTimeout(this.#timer);
     this.#options.signal.removeEventListener("abort", this);
+  }
+
+  /** The first end counts: spans take nothing more after theirs. */
+  #record(end: ExchangeEnd): void {
+    const { span } = this.#options;
+    if (span !== undefined) endExchangeSpan(span, this.#status, end);
   }
 
   #close(): void {
@@ -236,9 +247,9 @@ class Exchange implements Dispatcher.DispatchHandler, Flow {
 }
 
 function endOf(error: Error): ExchangeEnd {
-  // A failed connection becomes this code when it is not tried again.
-  if (!(error instanceof EctusError)) return { how: "failed", code: "upstream_error" };
-  return error.code === "client_closed_request" ? { how: "aborted" } : { how: "failed", code: error.code };
+  if (error instanceof EctusError && error.code === "client_closed_request") return { how: "aborted" };
+  // Of a failed connection it says more what the system or undici calls it.
+  return { how: "failed", errorType: errorTypeOf(error instanceof ConnectionFailure ? error.cause : error) };
 }
 
 function timeOut(running: Exchange): void {

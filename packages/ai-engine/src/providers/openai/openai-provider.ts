@@ -79,7 +79,7 @@ export function createOpenAiProvider(options: OpenAiProviderOptions): Provider {
 
   function endpoint(operation: string): Endpoint {
     const path = `${basePath}/${operation}`;
-    return { path, template: exchangeTemplate(name, url, path) };
+    return { path, template: exchangeTemplate(name, url, operation) };
   }
 
   function onRetry(error: EctusError, delayMs: number): void {
