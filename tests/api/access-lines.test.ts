@@ -4,7 +4,6 @@ import { Readable } from "node:stream";
 import { createInstruments, Registry } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
-import { ATTR_ERROR_TYPE } from "@opentelemetry/semantic-conventions";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type RecordedTraces, recordTraces } from "../monitoring/recorded-traces.ts";
 import { until } from "../postgres/until.ts";
@@ -139,6 +138,20 @@ describe("a request", () => {
     expect(await accessLines(1)).toHaveLength(1);
   });
 
+  test("for an upload with a fault in its framing, too", async () => {
+    const one = await connection();
+    one.write(
+      `POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${tenant.key}\r\n` +
+        "Content-Type: multipart/form-data; boundary=b\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n--b\r\n",
+    );
+    await until(() => api.server.inProgress === 1);
+    one.write("zz\r\n");
+    const { status, headers } = parseAnswer(await one.closed());
+    expect(await accessLines(1)).toMatchObject([
+      { status, path: "/v1/files", code: "malformed_request", requestId: headers["x-request-id"] },
+    ]);
+  });
+
   test("behind which its client left has the status of a client that left, and so have those after it", async () => {
     api.upstream.next({ hang: "before-headers" });
     const requests = api.upstream.requestCount;
@@ -174,7 +187,7 @@ describe("an answer that breaks off", () => {
     const [span] = await serverSpans();
     expect(span?.spanContext().traceId).toBe(line?.traceId);
     expect(span?.status.code).toBe(SpanStatusCode.ERROR);
-    expect(span?.attributes[ATTR_ERROR_TYPE]).toBe("stream_interrupted");
+    expect(span?.attributes["error.type"]).toBe("stream_interrupted");
   });
 
   test("because its client left is none", async () => {
@@ -217,7 +230,7 @@ describe("an answer that breaks off", () => {
     await until(() => ofContents() !== undefined);
     expect(ofContents()).toMatchObject({ status: 500, code: "storage_error", kept: "error" });
     const spans = (await kept.spans()).filter(({ kind }) => kind === SpanKind.SERVER);
-    expect(spans.map(({ attributes }) => attributes[ATTR_ERROR_TYPE])).toEqual(["storage_error"]);
+    expect(spans.map(({ attributes }) => attributes["error.type"])).toEqual(["storage_error"]);
   });
 
   test("because the server stops is its own failure, be it a stream, or a request whose body had not come", async () => {

@@ -129,6 +129,29 @@ describe.skipIf(!jaegerPrograms)("a Jaeger", () => {
   }, 90_000);
 });
 
+test("without a receiver one line says what to do, and a stop takes no longer", async () => {
+  await using started = new AsyncDisposableStack();
+  const instance = await startInstance({
+    OTEL_TRACES_SAMPLER_ARG: "1",
+    OTEL_EXPORTER_OTLP_ENDPOINT: `http://user:word@localhost:${await findFreePort()}`,
+  });
+  started.defer(() => instance.stop());
+  await askUntil(instance, () => tracingLevels(instance).length > 0);
+  await askMany(instance, 500);
+  const startMs = performance.now();
+  await started.disposeAsync();
+  // One that is there and does not answer is given five seconds.
+  expect(performance.now() - startMs).toBeLessThan(5_000);
+  expect(instance.lines.filter(({ module }) => module === "tracing")).toMatchObject([
+    {
+      level: "warn",
+      reason: "ECONNREFUSED",
+      msg: expect.stringMatching(/OTEL_EXPORTER_OTLP_ENDPOINT.*OTEL_SDK_DISABLED=true/),
+    },
+  ]);
+  expect(instance.stdout()).not.toContain("word@");
+}, 60_000);
+
 describe("a receiver", () => {
   let receiver: OtlpReceiver;
   let instance: Instance;

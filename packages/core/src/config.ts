@@ -282,7 +282,7 @@ export const variables = {
     parse: parseAddresses,
   }),
   LOG_SAMPLE: variable({
-    help: "Which access lines are left out: of a route a share is logged, or so many lines a second. Errors and slow requests always are.",
+    help: "Which access lines are left out: of a route a share is logged, or so many lines a second. Errors, slow requests and those whose trace is kept always are.",
     accepts:
       "route=share or route=lines/s pairs separated by commas, as in /health/live=0.01,/v1/models=10/s; * is any other route",
     default: "/health/live=0.01,/health/ready=0.01",

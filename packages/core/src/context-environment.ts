@@ -1,7 +1,7 @@
 // The context of the work in progress for programs that it starts, in variables of their environment.
 // https://opentelemetry.io/docs/specs/otel/context/env-carriers/
-import { isSensitive } from "./redact.ts";
 import { currentContext, type RequestContext } from "./request-context.ts";
+import { isSaneId } from "./sane-id.ts";
 import { parseTraceparent } from "./traceparent.ts";
 import { newUuid } from "./uuid.ts";
 
@@ -19,8 +19,6 @@ export function contextEnvironment(): Record<string, string> {
 }
 
 const requestIdPattern = /^req_[\da-f]{32}$/;
-// Long enough for what tracing systems use, and nothing that could break a log line or a header.
-const correlationIdPattern = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
 const tracestatePattern = /^[\x20-\x7e]{1,512}$/;
 
 /** The context that contextEnvironment has put there, as far as it is sane; undefined if there is none. */
@@ -29,10 +27,7 @@ export function contextFromEnvironment(
 ): RequestContext | undefined {
   const { ECTUS_CORRELATION_ID = "", ECTUS_REQUEST_ID = "", TRACEPARENT, TRACESTATE = "" } = environment;
   const parent = parseTraceparent(TRACEPARENT);
-  const givenId =
-    correlationIdPattern.test(ECTUS_CORRELATION_ID) && !isSensitive(ECTUS_CORRELATION_ID)
-      ? ECTUS_CORRELATION_ID
-      : undefined;
+  const givenId = isSaneId(ECTUS_CORRELATION_ID) ? ECTUS_CORRELATION_ID : undefined;
   const givenRequestId = requestIdPattern.test(ECTUS_REQUEST_ID) ? ECTUS_REQUEST_ID : undefined;
   if (parent === undefined && givenId === undefined && givenRequestId === undefined) return undefined;
   const requestId = givenRequestId ?? `req_${newUuid().replaceAll("-", "")}`;

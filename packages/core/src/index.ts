@@ -8,5 +8,6 @@ export * from "./log-levels.ts";
 export * from "./logging.ts";
 export { isSensitive, redactText } from "./redact.ts";
 export * from "./request-context.ts";
+export { isSaneId } from "./sane-id.ts";
 export { parseTraceparent, type Traceparent } from "./traceparent.ts";
 export { newHexUuid, newUuid } from "./uuid.ts";

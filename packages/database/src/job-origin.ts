@@ -1,6 +1,6 @@
 // Which request asked for a job, as the job's data keep it: the run has its ids on its log lines, and its trace is
 // linked to the request's.
-import { isSensitive, parseTraceparent, type RequestContext, type Traceparent } from "@ectus/core";
+import { isSaneId, parseTraceparent, type RequestContext, type Traceparent } from "@ectus/core";
 
 export interface JobOrigin {
   readonly correlationId: string;
@@ -14,16 +14,12 @@ export function jobData({ correlationId, requestId, span }: RequestContext): obj
   return { correlationId, requestId, traceparent: span?.traceparent };
 }
 
-// What a caller's ids may be; anybody who may write to the database could have put others there.
-const saneId = /^[\w.:/+=@-]{1,128}$/;
-const isId = (value: unknown): value is string =>
-  typeof value === "string" && saneId.test(value) && !isSensitive(value);
-
 /** The origin that a job's data tell of; undefined if they tell of none. */
 export function readJobData(data: unknown): JobOrigin | undefined {
   if (typeof data !== "object" || data === null) return undefined;
   const { correlationId, requestId, traceparent } = data as Readonly<Record<string, unknown>>;
-  if (!isId(correlationId) || !isId(requestId)) return undefined;
+  // Anybody who may write to the database could have put others there.
+  if (!isSaneId(correlationId) || !isSaneId(requestId)) return undefined;
   const trace = typeof traceparent === "string" ? parseTraceparent(traceparent) : undefined;
   return { correlationId, requestId, trace };
 }

@@ -172,6 +172,7 @@ describe("a trace", () => {
     expect(await series('trace_spans_dropped_total{reason="buffer_full"}')).toBe(2);
     now.mockReturnValue(startMs + 1_900_000);
     begin().end();
+    expect(await waiting()).toBe(100_000);
     now.mockReturnValue(startMs + 3_800_000);
     const root = begin();
     expect(root.startChild(work)).toBeDefined();

@@ -399,6 +399,31 @@ test("a stop delivers what waits", async () => {
   expect(await counts()).toEqual({ exported: 35, stopped: 2 });
 });
 
+test("a stop begins with one more try, however long the next one was to wait", async () => {
+  const { loop, receiver, counts } = await startSubject({
+    reaction: { status: 503 },
+    limits: { firstWaitMs: 60_000, lastWaitMs: 60_000 },
+  });
+  loop.add(kept(35));
+  await until(() => receiver.requestCount === 1);
+  receiver.reactWith({ status: 200 });
+  loop.add(kept(5));
+  await loop.close();
+  expect(receiver.spanIds).toHaveLength(40);
+  expect(await counts()).toEqual({ exported: 40 });
+});
+
+test("a batch that breaks off while a stop waits for it is tried again", async () => {
+  const { loop, receiver, counts } = await startSubject({ reaction: "hangs" });
+  loop.add(kept(35));
+  await until(() => receiver.requestCount === 1);
+  const closed = loop.close();
+  receiver.reactWith({ status: 200 });
+  await closed;
+  expect(receiver.spanIds).toHaveLength(35);
+  expect(await counts()).toEqual({ exported: 35 });
+});
+
 test("a stop waits for a receiver that is in trouble, for a time", async () => {
   for (const reaction of ["hangs", { status: 503 }] as const) {
     const { loop, counts } = await startSubject({

@@ -199,6 +199,17 @@ describe("propagation", () => {
     await none.tracing.close();
   });
 
+  test("ids in capitals, which the API takes and W3C does not, are sent in small letters", () => {
+    const [traceId, spanId] = [caller.traceId.toUpperCase(), caller.spanId.toUpperCase()];
+    const within = trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: 1, isRemote: true });
+    const span = tracer().startSpan("consumer", {}, within) as Span;
+    expect(span.trace).toMatchObject({ traceId: caller.traceId, remoteParentId: caller.spanId });
+    span.end();
+    const carrier = {};
+    propagation.inject(within, carrier, defaultTextMapSetter);
+    expect(carrier).toEqual({ traceparent });
+  });
+
   test.each([[{}], [{ traceparent: "no" }], [{ traceparent: `${traceparent}, ${traceparent}` }]])(
     "of %j nothing is continued",
     (carrier) => {

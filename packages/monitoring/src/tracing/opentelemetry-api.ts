@@ -11,6 +11,7 @@ import {
   type Span as OpenTelemetrySpan,
   propagation,
   ROOT_CONTEXT,
+  type SpanContext,
   SpanKind,
   type SpanOptions,
   type TextMapPropagator,
@@ -114,10 +115,9 @@ function createTracer(tracing: Tracing, scope: NonNullable<SpanTemplate["scope"]
     if (parent instanceof Span) {
       return parent.startChild(template, parent.trace.toPerformanceMs(options.startTime))?.addLinks(links);
     }
-    const remote = parent?.spanContext();
     return tracing.beginTrace(template, links, {
       startTime: options.startTime,
-      parent: remote !== undefined && isSpanContextValid(remote) ? remote : undefined,
+      parent: parent === undefined ? undefined : validContext(parent),
     });
   }
 
@@ -141,6 +141,13 @@ const kinds = new Set([
   SpanKind.CONSUMER,
 ]);
 
+/** Undefined if it is not valid. The API takes ids in capitals, which a `traceparent` does not have. */
+function validContext(span: OpenTelemetrySpan): SpanContext | undefined {
+  const found = span.spanContext();
+  if (!isSpanContextValid(found)) return undefined;
+  return { ...found, traceId: found.traceId.toLowerCase(), spanId: found.spanId.toLowerCase() };
+}
+
 /** Passes on where its parent stands, and nothing else. */
 function notRecorded(parent: OpenTelemetrySpan | undefined): OpenTelemetrySpan {
   return trace.wrapSpanContext(parent?.spanContext() ?? INVALID_SPAN_CONTEXT);
@@ -151,8 +158,9 @@ const propagator: TextMapPropagator = {
   inject(within, carrier, setter) {
     const span = trace.getSpan(within);
     if (span === undefined || within.getValue(isSuppressed) === true) return;
-    const { traceId, spanId, traceFlags, traceState } = span.spanContext();
-    if (!isSpanContextValid(span.spanContext())) return;
+    const valid = validContext(span);
+    if (valid === undefined) return;
+    const { traceId, spanId, traceFlags, traceState } = valid;
     const flags = traceFlags.toString(16).padStart(2, "0");
     setter.set(
       carrier,

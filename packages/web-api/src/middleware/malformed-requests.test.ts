@@ -8,14 +8,19 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { until } from "../../../../tests/postgres/until.ts";
 import { createMalformedRequestHandler } from "./malformed-requests.ts";
 import { addObservability } from "./observability.ts";
+import { noteError } from "./request-outcome.ts";
 
 let app: FastifyInstance;
 let registry: Registry;
 let logging: Logging;
 let lines: string[];
+/** When the route "/late" fails. */
+let fault: Promise<void>;
+let fail: () => void;
 
 beforeEach(async () => {
   lines = [];
+  ({ promise: fault, resolve: fail } = Promise.withResolvers<void>());
   logging = createLogging({
     levels: { default: "info", modules: {} },
     format: "json",
@@ -39,7 +44,7 @@ beforeEach(async () => {
     traceTrustedPeers: [],
     slowRequestMs: 60_000,
     slowInferenceMs: 60_000,
-    logSample: new Map([["*", { share: 0 }]]),
+    logSample: new Map(),
   });
   malformed.watch(app.server, refused);
   app.get("/hang", () => new Promise(() => {}));
@@ -51,6 +56,17 @@ beforeEach(async () => {
   app.post(
     "/refused",
     { onRequest: async (_request, reply) => reply.status(401).send("no") },
+    async () => "",
+  );
+  app.post(
+    "/late",
+    {
+      onRequest: async (_request, reply) => {
+        await fault;
+        noteError(reply.raw, { code: "storage_error", status: 500 });
+        throw new Error("late");
+      },
+    },
     async () => "",
   );
   await app.listen({ host: "127.0.0.1", port: 0 });
@@ -152,6 +168,56 @@ test.each([
   await until(async () => /^http_active_connections 0$/m.test(await registry.metrics()));
 });
 
+test("clients that do not close their connections keep none here, whatever they sent", async () => {
+  const tunnel = "CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n";
+  const texts: readonly (readonly [first: string, onceAnswered?: string])[] = [
+    [""],
+    ["garbage\r\n\r\n"],
+    ["garbage\r\n\r\n", "garbage\r\n\r\n"],
+    ["GET / HTTP/1.1\r\nHo"],
+    [`${head("/read")}1\r\n{\r\n`],
+    [`${head("/read")}zz\r\n`],
+    [head("/refused"), "zz\r\n"],
+    [tunnel],
+    [tunnel, "some bytes for the tunnel"],
+  ];
+  const { port } = app.server.address() as AddressInfo;
+  const sockets = await Promise.all(
+    texts.map(async ([first, onceAnswered = ""]) => {
+      const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+      socket.on("error", () => {});
+      await once(socket, "connect");
+      socket.write(first);
+      await once(socket, "data");
+      socket.resume().write(onceAnswered);
+      return socket;
+    }),
+  );
+  await until(async () => /^http_active_connections 0$/m.test(await registry.metrics()));
+  for (const socket of sockets) socket.destroy();
+});
+
+test("a client that closes its connection after its tunnel was refused is let go at once", async () => {
+  const socket = connect((app.server.address() as AddressInfo).port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.write("CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n");
+  await once(socket, "data");
+  socket.resume().end("some bytes for the tunnel");
+  await until(async () => /^http_active_connections 0$/m.test(await registry.metrics()), 1_000);
+});
+
+test("what fails after a faulty body was answered changes nothing in what is logged of it", async () => {
+  const { port } = app.server.address() as AddressInfo;
+  const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  await once(socket, "connect");
+  socket.write(`${head("/late")}zz\r\n`);
+  await once(socket, "data");
+  fail();
+  await fault;
+  socket.destroy();
+  expect(await logged(1)).toEqual(["POST /late 400 malformed_request"]);
+});
+
 test("a tunnel that is asked for behind requests that wait ends them all", async () => {
   let open = 0;
   app.server.on("request", (_request, response) => {
@@ -175,6 +241,16 @@ test("a tunnel that is asked for within an answer is not refused in the middle o
   ]);
   expect(received.match(/HTTP\/1\.1/g)).toHaveLength(1);
   expect(await requests()).toEqual(["GET /begun 499 1"]);
+});
+
+test.each(["/read", "/begun"])("a client that leaves within its body is one that left: %s", async (path) => {
+  const socket = connect((app.server.address() as AddressInfo).port, "127.0.0.1");
+  await once(socket, "connect");
+  socket.resume().write(`${head(path).replace("POST", path === "/read" ? "POST" : "GET")}1\r\n`);
+  await until(async () => /^http_requests_in_flight 1$/m.test(await registry.metrics()));
+  socket.end();
+  const method = path === "/read" ? "POST" : "GET";
+  expect(await logged(1)).toEqual([`${method} ${path} 499 client_closed_request`]);
 });
 
 test("what comes within an answer is not answered, and the line of that answer says why it was cut", async () => {
@@ -229,8 +305,11 @@ test("whatever comes on a connection, each answer has its line, with its id and 
       await until(async () => /^http_active_connections 0$/m.test(await registry.metrics()));
       const statuses = new Map(lines.map((line) => [JSON.parse(line).requestId, JSON.parse(line).status]));
       expect(statuses.size).toBe(lines.length);
-      for (const [, status, id] of received.matchAll(/HTTP\/1\.1 (\d+) .*?x-request-id: (\S+)/gs))
-        expect([id, statuses.get(id)]).toEqual([id, Number(status)]);
+      for (const [, status, id] of received.matchAll(/HTTP\/1\.1 (\d+) .*?x-request-id: (\S+)/gs)) {
+        // A client that sends its end within a body counts as one that left, whatever it is told.
+        const counted = statuses.get(id) === 499 ? 400 : statuses.get(id);
+        expect([id, counted]).toEqual([id, Number(status)]);
+      }
       expect(received.match(/HTTP\/1\.1 \d/g)?.length ?? 0).toBeLessThanOrEqual(lines.length);
     }),
     { numRuns: 300 },

@@ -23,6 +23,8 @@ export interface MalformedRequestHandler {
 }
 
 const mostShownTarget = 200;
+/** How long a client may take to see its answer and to close the connection. Nothing else would ever end it. */
+const lingerMs = 2_000;
 
 export function createMalformedRequestHandler(log: Logger): MalformedRequestHandler {
   let refused: (refusal: Refusal) => void = () => {};
@@ -34,17 +36,15 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
       server.on("connect", ({ socket, method, url = "" }) => {
         const open = openOn(socket);
         socket.on("error", () => socket.destroy());
+        // What comes for the tunnel is dropped; unread, it would hide that the client has closed.
+        socket.resume();
         // The server has let go of the connection: it ends no more answers that wait on it.
         socket.once("close", () => {
           for (const { response } of open) response.destroy();
         });
+        const fault = new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) });
         if (isHalfSent(open)) socket.destroy();
-        else
-          refuse(
-            socket,
-            new EctusError("unknown_url", { method, path: url.slice(0, mostShownTarget) }),
-            method,
-          );
+        else refuse(socket, fault, method);
       });
     },
     handle(error, socket) {
@@ -58,8 +58,8 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
       const latest = connectionOf(socket)?.latest;
       // Where the fault is in a body, its request has its answer with this.
       const isBody = latest !== undefined && !latest.request.complete;
-      // A client that sent its end has most likely gone.
-      const isLeaving = code === "HPE_INVALID_EOF_STATE";
+      // A client that sends its end within a body has most likely gone, and counts as that; it may still read.
+      const isLeaving = isBody && code === "HPE_INVALID_EOF_STATE";
       log.debug({ code, requestId: latest?.context?.requestId }, "malformed request");
       if (isHalfSent(open)) {
         if (!isLeaving) for (const { response } of open) noteError(response, fault);
@@ -68,7 +68,7 @@ export function createMalformedRequestHandler(log: Logger): MalformedRequestHand
         refuse(socket, fault);
       } else if (latest.isOver) {
         // It was refused before its body came.
-        socket.end();
+        endSoon(socket);
       } else {
         answer(socket, fault, latest.context);
         if (!isLeaving) markAnswered(latest, fault);
@@ -93,8 +93,15 @@ function answer(socket: Socket, fault: EctusError, context: RequestContext = new
     `content-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
     `x-request-id: ${requestId}\r\n${correlationId === requestId ? "" : `x-correlation-id: ${correlationId}\r\n`}` +
     `connection: close\r\n\r\n${body}`;
-  socket.end(text);
+  endSoon(socket, text);
   return Buffer.byteLength(text);
+}
+
+function endSoon(socket: Socket, text = ""): void {
+  socket.end(text);
+  const timer = setTimeout(() => socket.destroy(), lingerMs);
+  timer.unref();
+  socket.once("close", () => clearTimeout(timer));
 }
 
 const openOn = (socket: Socket): readonly Exchange[] => connectionOf(socket)?.open() ?? [];

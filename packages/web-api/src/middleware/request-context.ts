@@ -1,9 +1,6 @@
 // Gives every request its ids: the correlation id of the caller if it is sane, else a new one.
 import type { IncomingHttpHeaders } from "node:http";
-import { isSensitive, newHexUuid, type RequestContext } from "@ectus/core";
-
-// Long enough for what tracing systems use, and nothing that could break a log line or a header.
-const sanePattern = /^[A-Za-z0-9._:/+=@-]{1,128}$/;
+import { isSaneId, newHexUuid, type RequestContext } from "@ectus/core";
 
 declare module "fastify" {
   interface FastifyRequest {
@@ -33,5 +30,5 @@ export function correlationIdOf(headers: IncomingHttpHeaders): string | undefine
 
 /** The value of an id header, if it is safe to pass on. */
 function saneId(header: string | string[] | undefined): string | undefined {
-  return typeof header === "string" && sanePattern.test(header) && !isSensitive(header) ? header : undefined;
+  return isSaneId(header) ? header : undefined;
 }

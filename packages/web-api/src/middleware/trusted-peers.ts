@@ -20,6 +20,5 @@ export function createTrustedPeers(peers: readonly string[]): (connection: Conne
 
 /** @param address undefined for a socket of Unix, or one that is closed */
 function isListed(list: BlockList, address = ""): boolean {
-  if (isIPv4(address)) return list.check(address, "ipv4");
-  return isIPv6(address) && list.check(address, "ipv6");
+  return list.check(address, isIPv4(address) ? "ipv4" : "ipv6");
 }
