@@ -4,6 +4,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { createInstruments, Registry } from "@ectus/monitoring";
 import type { ChatCompletionCreateParamsStreaming } from "openai/resources/chat/completions";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { recordTraces } from "../monitoring/recorded-traces.ts";
 import { countedIn, exemplarsOf, measuredValue, samplesOf } from "../postgres/measured.ts";
 import { until } from "../postgres/until.ts";
 import { rawConnection } from "./raw-http.ts";
@@ -16,6 +17,9 @@ let tenant: TestTenant;
 beforeAll(async () => {
   api = await startApi({
     instruments: createInstruments(registry),
+    // What a caller on this machine keeps is kept, and nothing else.
+    tracing: recordTraces(0).tracing,
+    traceTrustedPeers: ["127.0.0.1"],
     timeoutMs: 500,
     streamIdleTimeoutMs: 500,
   });

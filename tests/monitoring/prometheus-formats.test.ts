@@ -79,7 +79,7 @@ const total = chats + streams + embeddings + unmatched + failures + mended + 1;
 
 describe.skipIf(!programs)("Prometheus", () => {
   beforeAll(async () => {
-    instance = await startInstance();
+    instance = await startInstance({ TRACE_TRUSTED_PEERS: "127.0.0.1", OTEL_TRACES_SAMPLER_ARG: "0" });
     await drive(instance);
     await until(() => accessLines().length >= total);
     const { host } = new URL(instance.metricsUrl);
@@ -217,8 +217,11 @@ describe.skipIf(!programs)("Prometheus", () => {
       .map(({ seriesLabels }) => seriesLabels.__name__);
     expect(names).toContain("http_request_duration_seconds_bucket");
     expect(names).toContain("http_requests_total");
-    // Of requests that arrived unsampled there are none.
+    // None leads to a trace that was dropped.
+    const kept = instance.lines.filter((line) => line.kept !== undefined).map((line) => line.traceId);
+    expect(kept).toContain(traceId);
+    expect(kept.length).toBeGreaterThanOrEqual(1 + failures + mended);
     for (const { exemplars } of found)
-      for (const { labels } of exemplars) expect(labels.trace_id).toBe(traceId);
+      for (const { labels } of exemplars) expect(kept).toContain(labels.trace_id);
   });
 });
