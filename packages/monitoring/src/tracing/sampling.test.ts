@@ -55,6 +55,15 @@ test("none and all are exact", () => {
     // Too small a share for the digits is none, not all.
     expect(createSampler(Number.MIN_VALUE)(digits)).toBe(false);
   }
+  // One of 2^56 ids, and two.
+  for (const [ratio, last] of [
+    [1.4e-17, "ffffffffffffff"],
+    [2.8e-17, "fffffffffffffe"],
+  ] as const) {
+    expect(createSampler(ratio)(`${"0".repeat(18)}${last}`)).toBe(true);
+    expect(createSampler(ratio)(`${"0".repeat(18)}fffffffffffffd`)).toBe(false);
+    expect(createSampler(ratio)("a".repeat(32))).toBe(false);
+  }
   expect(createSampler(0.5)(`${"0".repeat(18)}80000000000000`)).toBe(true);
   expect(createSampler(0.5)(`${"0".repeat(18)}7fffffffffffff`)).toBe(false);
 });

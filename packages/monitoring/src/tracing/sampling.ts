@@ -12,11 +12,11 @@ const randomDigits = 14;
  */
 export function createSampler(ratio: number): (id: string) => boolean {
   if (ratio >= 1) return () => true;
+  // Near 2^56 numbers have no place for ones.
+  const chosen = BigInt(Math.round(ratio * 2 ** 56));
   // A share that 56 bits cannot tell from none.
-  if (ratio < 2 ** -56) return () => false;
-  const threshold = BigInt(2 ** 56 - Math.round(ratio * 2 ** 56))
-    .toString(16)
-    .padStart(randomDigits, "0");
+  if (chosen === 0n) return () => false;
+  const threshold = (2n ** 56n - chosen).toString(16).padStart(randomDigits, "0");
   // Digits of one length compare as their numbers do.
   return (id) => id.slice(-randomDigits) >= threshold;
 }
