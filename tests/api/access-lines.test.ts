@@ -1,12 +1,11 @@
 // One access line for each request that got an answer, whoever answered it, with the ids and the code of that answer; and
 // what becomes of the trace of an answer that breaks off.
-import { Readable } from "node:stream";
 import { createInstruments, Registry } from "@ectus/monitoring";
-import type { BlobStorage } from "@ectus/storage";
 import { SpanKind, SpanStatusCode } from "@opentelemetry/api";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type RecordedTraces, recordTraces } from "../monitoring/recorded-traces.ts";
 import { until } from "../postgres/until.ts";
+import { brokenStorage } from "./broken-storage.ts";
 import { parseAnswer, type RawConnection, rawConnection } from "./raw-http.ts";
 import { chatModel, startApi, type TestApi, type TestTenant } from "./start-api.ts";
 
@@ -203,25 +202,8 @@ describe("an answer that breaks off", () => {
   });
 
   test("because the disk is gone says so", async () => {
-    const storage = {
-      async write(_tenantId: string, _blobId: string, source: AsyncIterable<Uint8Array>) {
-        for await (const _chunk of source);
-        return { bytes: 300_000, sha256: "0".repeat(64) };
-      },
-      read: async () => {
-        let sent = 0;
-        return new Readable({
-          read() {
-            if (sent === 4) this.destroy(new Error("the disk is gone"));
-            else this.push(Buffer.alloc(65_536));
-            sent += 1;
-          },
-        });
-      },
-      remove: async () => {},
-    } as unknown as BlobStorage;
     const kept = recordTraces(0);
-    await using other = await startApi({ tracing: kept.tracing, storage });
+    await using other = await startApi({ tracing: kept.tracing, storage: brokenStorage });
     const { client } = await other.makeTenant();
     const file = await client.files.create({ file: new File(["x"], "a.txt"), purpose: "user_data" });
     await expect(client.files.content(file.id).then((answer) => answer.text())).rejects.toThrow();

@@ -1,11 +1,10 @@
 // HTTP's metrics of the whole API, compared with what clients sent and received on their sockets.
-import { Readable } from "node:stream";
 import { catalogue, createInstruments, Registry } from "@ectus/monitoring";
-import type { BlobStorage } from "@ectus/storage";
 import fc from "fast-check";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { recordTraces } from "../monitoring/recorded-traces.ts";
 import { until } from "../postgres/until.ts";
+import { brokenStorage } from "./broken-storage.ts";
 import { type RawConnection, rawConnection } from "./raw-http.ts";
 import { chatModel, startApi, type TestApi, type TestTenant } from "./start-api.ts";
 
@@ -232,24 +231,7 @@ test("what a server that stops has to cut is its own failure, and nothing is lef
 
 test("a file that breaks off within its contents is a failure of the server's, not of its client", async () => {
   const broken = new Registry();
-  const storage: BlobStorage = {
-    async write(_tenantId: string, _blobId: string, source: AsyncIterable<Uint8Array>) {
-      for await (const _chunk of source);
-      return { bytes: 300_000, sha256: "0".repeat(64) };
-    },
-    read: async () => {
-      let sent = 0;
-      return new Readable({
-        read() {
-          if (sent === 4) this.destroy(new Error("the disk is gone"));
-          else this.push(Buffer.alloc(65_536));
-          sent += 1;
-        },
-      });
-    },
-    remove: async () => {},
-  } as unknown as BlobStorage;
-  await using other = await startApi({ instruments: createInstruments(broken), storage });
+  await using other = await startApi({ instruments: createInstruments(broken), storage: brokenStorage });
   const { client } = await other.makeTenant();
   const file = await client.files.create({ file: new File(["x"], "a.txt"), purpose: "user_data" });
   await expect(client.files.content(file.id).then((answer) => answer.text())).rejects.toThrow();
