@@ -1,2 +1,2 @@
 export { openStorage } from "./open-storage.ts";
-export type { BlobDigest, BlobRange, BlobStorage, WriteOptions } from "./storage.ts";
+export type { BlobDigest, BlobRange, BlobReader, BlobStorage, WriteOptions } from "./storage.ts";

@@ -1,13 +1,15 @@
 // Blobs in a local folder: one folder a tenant, one file a blob, named by their UUIDs. A blob appears whole or not at
 // all: it is written to a temporary file beside its place, synced, then renamed.
-import { createHash, randomUUID } from "node:crypto";
+import { randomUUID } from "node:crypto";
 import { constants, type Stats } from "node:fs";
 import { access, type FileHandle, lstat, mkdir, open, opendir, rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { EctusError, errorMessage } from "@ectus/core";
-import type { BlobDigest, BlobRange, BlobStorage, WriteOptions } from "./storage.ts";
+import { checkId, checkRange, isId } from "./blob-ids.ts";
+import { openSource } from "./blob-source.ts";
+import type { BlobDigest, BlobStorage, WriteOptions } from "./storage.ts";
 
 /** Opens the folder, which is made if it is missing. */
 export async function createLocalStorage(folder: URL): Promise<BlobStorage> {
@@ -23,8 +25,24 @@ export async function createLocalStorage(folder: URL): Promise<BlobStorage> {
     async read(tenantId, blobId, range = {}) {
       checkRange(range);
       const path = blobPath(root, tenantId, blobId);
-      const { handle } = await openBlob(root, tenantId, blobId, path);
-      return handle.createReadStream({ ...range, autoClose: true });
+      const { handle, stats } = await openBlob(root, tenantId, blobId, path);
+      const left = Math.min(range.end ?? stats.size, stats.size) - (range.start ?? 0);
+      return handle.createReadStream({
+        ...range,
+        autoClose: true,
+        highWaterMark: Math.min(Math.max(left, leastReadBytes), mostReadBytes),
+      });
+    },
+
+    async open(tenantId, blobId) {
+      const path = blobPath(root, tenantId, blobId);
+      const { handle, stats } = await openBlob(root, tenantId, blobId, path);
+      return {
+        bytes: stats.size,
+        read: (into, position) =>
+          onDisk(async () => (await handle.read(into, 0, into.byteLength, position)).bytesRead),
+        close: () => handle.close(),
+      };
     },
 
     async stat(tenantId, blobId) {
@@ -51,7 +69,7 @@ export async function createLocalStorage(folder: URL): Promise<BlobStorage> {
         while (true) {
           const entry = await onDisk(() => folder.read());
           if (entry === null) return;
-          if (entry.isFile() && uuid.test(entry.name)) yield entry.name;
+          if (entry.isFile() && isId(entry.name)) yield entry.name;
         }
       } finally {
         await folder.close();
@@ -62,17 +80,17 @@ export async function createLocalStorage(folder: URL): Promise<BlobStorage> {
   };
 }
 
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const temporarySuffix = ".tmp";
-// Hashing and writing go in pieces, so that one huge chunk does not hold the event loop.
-const pieceBytes = 256 * 1024;
+// A buffer of this size is taken for each read: large ones make fast downloads, and small blobs need none.
+const leastReadBytes = 16 * 1024;
+const mostReadBytes = 512 * 1024;
 
 async function write(
   root: string,
   tenantId: string,
   blobId: string,
   source: AsyncIterable<Uint8Array>,
-  { maxBytes, signal }: WriteOptions,
+  options: WriteOptions,
 ): Promise<BlobDigest> {
   // A source that fails while no one reads from it yet must not end the process; reading it later throws its error.
   if (source instanceof Readable) source.on("error", ignore);
@@ -82,20 +100,21 @@ async function write(
     const folder = tenantPath(root, tenantId);
     const path = blobPath(root, tenantId, blobId);
     temporary = join(folder, `${randomUUID()}${temporarySuffix}`);
-    signal?.throwIfAborted();
+    options.signal?.throwIfAborted();
     handle = await onDisk(async () => {
       await makeTenantFolder(root, tenantId);
       return open(temporary, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600);
     });
-    const digest = await copy(source, handle, maxBytes, signal);
     const written = handle;
+    const { pieces, digest } = openSource(source, options);
+    for await (const piece of pieces) await onDisk(() => written.writeFile(piece));
     await onDisk(async () => {
       await written.sync();
       await written.close();
       await rename(temporary, path);
       await syncFolder(folder);
     });
-    return digest;
+    return digest();
   } catch (error) {
     if (source instanceof Readable) source.destroy();
     if (handle !== undefined) {
@@ -106,60 +125,10 @@ async function write(
   }
 }
 
-async function copy(
-  source: AsyncIterable<Uint8Array>,
-  handle: FileHandle,
-  maxBytes: number,
-  signal: AbortSignal | undefined,
-): Promise<BlobDigest> {
-  const hash = createHash("sha256");
-  let bytes = 0;
-  for await (const chunk of untilAborted(source, signal)) {
-    if (!(chunk instanceof Uint8Array)) throw new TypeError("a source of a blob must yield bytes");
-    bytes += chunk.byteLength;
-    if (bytes > maxBytes) throw new EctusError("request_too_large", { limitBytes: maxBytes });
-    for (let offset = 0; offset < chunk.byteLength; offset += pieceBytes) {
-      const piece = chunk.subarray(offset, offset + pieceBytes);
-      hash.update(piece);
-      await onDisk(() => handle.writeFile(piece));
-      signal?.throwIfAborted();
-    }
-  }
-  return { bytes, sha256: hash.digest("hex") };
-}
-
-/** What `source` yields; throws as soon as the signal is aborted, even while the source is silent. */
-async function* untilAborted(
-  source: AsyncIterable<Uint8Array>,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Uint8Array> {
-  const iterator = source[Symbol.asyncIterator]();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  aborted.catch(ignore);
-  const onAbort = (): void => reject(signal?.reason);
-  signal?.addEventListener("abort", onAbort, { once: true });
-  let ended = false;
-  try {
-    while (true) {
-      signal?.throwIfAborted();
-      const next = await Promise.race([iterator.next(), aborted]);
-      if (next.done === true) {
-        ended = true;
-        return;
-      }
-      yield next.value;
-    }
-  } finally {
-    signal?.removeEventListener("abort", onAbort);
-    // Not awaited: a generator that hangs would not end before it wakes.
-    if (!ended) iterator.return?.().catch(ignore);
-  }
-}
-
 async function removeUnfinished(root: string, before: Date): Promise<number> {
   let removed = 0;
   for await (const tenant of await opendir(root)) {
-    if (!tenant.isDirectory() || !uuid.test(tenant.name)) continue;
+    if (!tenant.isDirectory() || !isId(tenant.name)) continue;
     const folder = join(root, tenant.name);
     for await (const { name } of await opendir(folder)) {
       if (!isTemporary(name)) continue;
@@ -174,7 +143,7 @@ async function removeUnfinished(root: string, before: Date): Promise<number> {
 }
 
 function isTemporary(name: string): boolean {
-  return name.endsWith(temporarySuffix) && uuid.test(name.slice(0, -temporarySuffix.length));
+  return name.endsWith(temporarySuffix) && isId(name.slice(0, -temporarySuffix.length));
 }
 
 function tenantPath(root: string, tenantId: string): string {
@@ -183,17 +152,6 @@ function tenantPath(root: string, tenantId: string): string {
 
 function blobPath(root: string, tenantId: string, blobId: string): string {
   return join(tenantPath(root, tenantId), checkId(blobId));
-}
-
-function checkId(id: string): string {
-  if (!uuid.test(id)) throw new EctusError("storage_error", { reason: "an id is not a UUID in lower case" });
-  return id;
-}
-
-function checkRange({ start = 0, end = Number.MAX_SAFE_INTEGER }: BlobRange): void {
-  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || end < start) {
-    throw new EctusError("storage_error", { reason: `the range from ${start} to ${end} is not possible` });
-  }
 }
 
 async function openBlob(

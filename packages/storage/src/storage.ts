@@ -1,4 +1,4 @@
-// What a storage of blobs can do. Narrow on purpose: every operation maps to one or two calls of an S3 server.
+// What a storage of blobs can do. Narrow on purpose: it is what a folder and an S3 server both can.
 import type { Readable } from "node:stream";
 
 /** What a write found out about the bytes that passed. */
@@ -20,6 +20,15 @@ export interface BlobRange {
   readonly end?: number;
 }
 
+/** A blob that is open for reading. Who opened it closes it. */
+export interface BlobReader {
+  /** Length of the blob. */
+  readonly bytes: number;
+  /** Fills the buffer from a position of the blob on, and gives how many bytes there were: less at its end. */
+  read(into: Uint8Array, position: number): Promise<number>;
+  close(): Promise<void>;
+}
+
 /**
  * Blobs of tenants. Tenant and blob ids are UUIDs in lower case; any other id is refused with `storage_error` before
  * anything is touched, so that no id can name something outside its tenant's part.
@@ -28,7 +37,7 @@ export interface BlobStorage {
   /**
    * Stores what `source` yields, under backpressure. When this resolves, the blob is whole and durable; when it
    * rejects, what was there before is unchanged. An existing blob is replaced at once. Takes the source over: it is
-   * destroyed on failure.
+   * destroyed on failure. The source may use the memory of a chunk again once it is asked for the next.
    *
    * @throws EctusError `request_too_large`, `storage_full` or `storage_error`; what the source or the signal threw
    */
@@ -44,6 +53,13 @@ export interface BlobStorage {
    * @throws EctusError `not_found` or `storage_error`
    */
   read(tenantId: string, blobId: string, range?: BlobRange): Promise<Readable>;
+  /**
+   * Opens the blob for reads into memory of the caller's: where many bytes pass, new memory for each chunk costs more
+   * than the bytes. Left out by storages that have streams alone.
+   *
+   * @throws EctusError `not_found` or `storage_error`
+   */
+  open?(tenantId: string, blobId: string): Promise<BlobReader>;
   /** Length of the blob. @throws EctusError `not_found` or `storage_error` */
   stat(tenantId: string, blobId: string): Promise<{ readonly bytes: number }>;
   /** Removes the blob durably; nothing happens if there is none. */

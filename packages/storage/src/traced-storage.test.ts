@@ -143,6 +143,35 @@ test("what a client asks in vain is marked and keeps no trace", async () => {
   expect(await isKeptAfter(() => write("too long", 3))).toBe(false);
 });
 
+test("a blob that is open is a read as long as it is open, and a fault of it has the trace kept", async () => {
+  await write("some text");
+  const open = storage.open as NonNullable<BlobStorage["open"]>;
+  traces = recordTraces();
+  await inTrace(traces, async () => {
+    const reader = await open(tenantId, blobId);
+    await reader.read(Buffer.alloc(4), 0);
+    await reader.read(Buffer.alloc(9), 4);
+    await reader.close();
+  });
+  expect(drawTree(await traces.spans())).toEqual(["request", "  storage read"]);
+  expect(await attributesOf("storage read")).toMatchObject({ "ectus.storage.bytes": 9 });
+  expect(await isKeptAfter(() => open(tenantId, newUuid()))).toBe(false);
+  expect(await isKeptAfter(() => open("../x", blobId))).toBe(true);
+  const broken = Object.assign(new Error("EIO: i/o error, read"), { code: "EIO", syscall: "read" });
+  const breaking = traceStorage(
+    {
+      ...storage,
+      open: async () => ({ bytes: 9, read: () => Promise.reject(broken), close: async () => {} }),
+    },
+    "local",
+  );
+  const readSome = async () => {
+    const reader = await (breaking.open as typeof open)(tenantId, blobId);
+    await reader.read(Buffer.alloc(1), 0).finally(() => reader.close());
+  };
+  expect(await isKeptAfter(readSome)).toBe(true);
+});
+
 test("a fault of the storage has the trace kept", async () => {
   expect(await isKeptAfter(() => storage.remove(tenantId, "../x"))).toBe(true);
   expect(await attributesOf("storage remove")).toMatchObject({ "error.type": "storage_error" });

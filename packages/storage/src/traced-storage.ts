@@ -3,7 +3,7 @@ import type { Readable } from "node:stream";
 import { EctusError } from "@ectus/core";
 import { errorTypeOf, type Span, type SpanTemplate, startSpan } from "@ectus/monitoring";
 import { SpanKind } from "@opentelemetry/api";
-import type { BlobStorage } from "./storage.ts";
+import type { BlobReader, BlobStorage } from "./storage.ts";
 
 /** @param kind of storage, in a word */
 export function traceStorage(storage: BlobStorage, kind: string): BlobStorage {
@@ -20,6 +20,19 @@ export function traceStorage(storage: BlobStorage, kind: string): BlobStorage {
     list: template("list"),
     removeUnfinished: template("remove_unfinished"),
   };
+
+  /** Its span is that of a read, as long as it is open. */
+  async function openTraced(tenantId: string, blobId: string): Promise<BlobReader> {
+    const span = startSpan(templates.read);
+    try {
+      const reader = await (storage as Required<BlobStorage>).open(tenantId, blobId);
+      return span === undefined ? reader : traceReader(reader, span);
+    } catch (error) {
+      fail(span, error);
+      span?.end();
+      throw error;
+    }
+  }
 
   return {
     write: (tenantId, blobId, source, options) =>
@@ -41,6 +54,8 @@ export function traceStorage(storage: BlobStorage, kind: string): BlobStorage {
         throw error;
       }
     },
+
+    ...(storage.open === undefined ? {} : { open: openTraced }),
 
     stat: (tenantId, blobId) => traced(templates.stat, () => storage.stat(tenantId, blobId)),
 
@@ -75,6 +90,28 @@ async function traced<T>(template: SpanTemplate, work: (span: Span | undefined) 
   } finally {
     span?.end();
   }
+}
+
+function traceReader(reader: BlobReader, span: Span): BlobReader {
+  let bytesRead = 0;
+  return {
+    bytes: reader.bytes,
+    async read(into, position) {
+      try {
+        const got = await reader.read(into, position);
+        bytesRead += got;
+        return got;
+      } catch (error) {
+        fail(span, error);
+        throw error;
+      }
+    },
+    async close() {
+      span.setAttribute(bytesAttribute, bytesRead);
+      span.end();
+      await reader.close();
+    },
+  };
 }
 
 /** Ends a span when a stream has closed: read to its end, left, or broken. */

@@ -1,5 +1,6 @@
 // Every peer, by name. A new one is a file in peers/ and a line here.
 import type { Peer, PeerPaths } from "./peer.ts";
+import { bagit } from "./peers/bagit.ts";
 import { jaeger } from "./peers/jaeger.ts";
 import { model } from "./peers/model.ts";
 import { openaiPython } from "./peers/openai-python.ts";
@@ -8,6 +9,7 @@ import { portkey } from "./peers/portkey.ts";
 import { postgresql15 } from "./peers/postgresql-15.ts";
 import { postgresqlClients } from "./peers/postgresql-clients.ts";
 import { prometheus } from "./peers/prometheus.ts";
+import { versitygw } from "./peers/versitygw.ts";
 
 export const peers = {
   "postgresql-clients": postgresqlClients,
@@ -17,6 +19,8 @@ export const peers = {
   prometheus,
   jaeger,
   "otel-collector": otelCollector,
+  versitygw,
+  bagit,
   portkey,
 } as const;
 

@@ -3,12 +3,13 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test as testAnywhere } from "vitest";
-import { inspectClient, openaiPython } from "./openai-python.ts";
+import { inspectPythonPackage } from "./python-package.ts";
 
 const test = testAnywhere.skipIf(process.env.CI !== "true" && !hasPython());
+const inspect = inspectPythonPackage({ name: "gizmo", version: "3.54.0" });
 let folder: string;
 beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "ectus-openai-python-"));
+  folder = await mkdtemp(join(tmpdir(), "ectus-python-package-"));
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
@@ -22,28 +23,33 @@ function hasPython(): boolean {
 }
 
 async function install(source: string): Promise<void> {
-  await mkdir(join(folder, "openai"));
-  await writeFile(join(folder, "openai", "__init__.py"), source);
+  await mkdir(join(folder, "gizmo"));
+  await writeFile(join(folder, "gizmo", "__init__.py"), source);
 }
 
-test("a client of the wanted version that Python can import is accepted", async () => {
-  await install(`__version__ = "${openaiPython.version}"`);
-  expect(await inspectClient(folder)).toEqual({ ok: true, version: openaiPython.version });
+test("a package of the wanted version that Python can import is accepted", async () => {
+  await install('__version__ = "3.54.0"');
+  expect(await inspect(folder)).toEqual({ ok: true, version: "3.54.0" });
+});
+
+test("a version may be called VERSION, as that of bagit is", async () => {
+  await install("VERSION = '3.54.0'");
+  expect(await inspect(folder)).toMatchObject({ ok: true });
 });
 
 test("one of another version is refused", async () => {
   await install('__version__ = "1.0.0"');
-  expect(await inspectClient(folder)).toMatchObject({ ok: false, reason: expect.stringContaining("1.0.0") });
+  expect(await inspect(folder)).toMatchObject({ ok: false, reason: expect.stringContaining("1.0.0") });
 });
 
 test("one whose compiled parts are not for this Python is refused with what Python said", async () => {
   await install("import no_such_compiled_part");
-  expect(await inspectClient(folder)).toMatchObject({
+  expect(await inspect(folder)).toMatchObject({
     ok: false,
     reason: expect.stringContaining("no_such_compiled_part"),
   });
 });
 
 test("a folder without it is refused, whatever else this Python has", async () => {
-  expect(await inspectClient(folder)).toMatchObject({ ok: false });
+  expect(await inspect(folder)).toMatchObject({ ok: false });
 });
