@@ -3,6 +3,7 @@
 import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { appRole } from "@ectus/database";
 import pg from "pg";
 import { type Running, startNode, until } from "./processes.ts";
@@ -10,8 +11,12 @@ import { benchModel } from "./requests.ts";
 
 export interface Instance extends Running {
   readonly port: number;
+  readonly url: string;
+  readonly operatorKey: string;
   /** URL of its database as the application. */
   readonly databaseUrl: string;
+  /** And as a superuser. */
+  readonly ownerUrl: string;
   makeTenants(count: number): Promise<readonly Tenant[]>;
   /** Settings of the server that decide what a commit costs. */
   durability(): Promise<Readonly<Record<string, string>>>;
@@ -19,6 +24,12 @@ export interface Instance extends Running {
   setSynchronousCommit(on: boolean): Promise<void>;
   /** Rows in the table of usage. */
   usageRows(): Promise<number>;
+  /** Asks for an export of a tenant's messages. Gives its id once it runs. */
+  startExport(tenantId: string, compression: "none" | "zstd"): Promise<string>;
+  exportState(tenantId: string, id: string): Promise<string>;
+  deleteExport(tenantId: string, id: string): Promise<void>;
+  /** Removes what a tenant has stored, and gives its room back. */
+  removeMessages(tenantId: string): Promise<void>;
 }
 
 export interface Tenant {
@@ -77,7 +88,10 @@ export async function startEctus(
     return {
       ...process,
       stop,
+      url: credentials.baseUrl,
+      operatorKey: credentials.operatorKey,
       databaseUrl: await databaseUrl(dataDir, appRole),
+      ownerUrl: url,
       port: Number(new URL(credentials.baseUrl).port),
       makeTenants: (count) => makeTenants(credentials.baseUrl, credentials.operatorKey, count),
       durability: async () => {
@@ -90,6 +104,12 @@ export async function startEctus(
         await query(url, "select pg_reload_conf()");
       },
       usageRows: async () => Number((await query(url, "select count(*) from usage"))[0]?.count),
+      ...exportsOf(credentials.baseUrl, credentials.operatorKey),
+      removeMessages: async (tenantId) => {
+        for (const table of ["messages", "completions"])
+          await query(url, `delete from ${table} where tenant_id = $1`, [tenantId], 600_000);
+        for (const table of ["messages", "completions"]) await query(url, `vacuum ${table}`, [], 600_000);
+      },
     };
   } catch (error) {
     await stop();
@@ -121,6 +141,30 @@ function providersFile(upstreamPort: number): string {
       },
     },
   });
+}
+
+function exportsOf(baseUrl: string, operatorKey: string) {
+  const ask = async (method: string, tenantId: string, rest: string, body?: object) => {
+    const answer = await fetch(`${baseUrl}/admin/tenants/${tenantId}/exports${rest}`, {
+      method,
+      headers: { authorization: `Bearer ${operatorKey}`, "content-type": "application/json" },
+      signal: AbortSignal.timeout(10_000),
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    const text = await answer.text();
+    if (!answer.ok) throw new Error(`exports${rest} answered ${answer.status}: ${text}`);
+    return JSON.parse(text) as { readonly id: string; readonly state: string };
+  };
+  const exportState = async (tenantId: string, id: string) => (await ask("GET", tenantId, `/${id}`)).state;
+  return {
+    exportState,
+    async startExport(tenantId: string, compression: "none" | "zstd") {
+      const { id } = await ask("POST", tenantId, "", { compression, scope: { tables: ["messages"] } });
+      while ((await exportState(tenantId, id)) === "queued") await delay(50);
+      return id;
+    },
+    deleteExport: async (tenantId: string, id: string) => void (await ask("DELETE", tenantId, `/${id}`)),
+  };
 }
 
 async function makeTenants(baseUrl: string, operatorKey: string, count: number): Promise<readonly Tenant[]> {
@@ -157,8 +201,9 @@ async function query(
   connectionString: string,
   text: string,
   values: readonly unknown[] = [],
+  query_timeout = 60_000,
 ): Promise<readonly Record<string, string>[]> {
-  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000, query_timeout: 60_000 });
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5_000, query_timeout });
   await client.connect();
   try {
     return (await client.query<Record<string, string>>(text, [...values])).rows;

@@ -2,6 +2,7 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { errorMessage } from "@ectus/core";
+import { exports } from "./export.ts";
 import { gateway } from "./gateway.ts";
 import { http } from "./http.ts";
 import { logging } from "./logging.ts";
@@ -10,7 +11,7 @@ import { observability } from "./observability.ts";
 import { aimsTable, type Bench, rewriteDocs, toText, writeResults } from "./report.ts";
 import { tracing } from "./tracing.ts";
 
-const benches: readonly Bench[] = [gateway, metrics, logging, http, observability, tracing];
+const benches: readonly Bench[] = [gateway, metrics, logging, http, observability, tracing, exports];
 
 const stopping = new AbortController();
 // What was started is ended in order, also when somebody presses Ctrl-C.

@@ -171,6 +171,7 @@ describe("a body", () => {
         '"text", "json_object", "json_schema"',
       ],
       [{ ...chat, user: "x".repeat(513) }, "user", "512"],
+      [{ ...chat, safety_identifier: "x".repeat(513) }, "safety_identifier", "512"],
     ];
     for (const [body, param, message] of cases) {
       const answer = await postChat(body);

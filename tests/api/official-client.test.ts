@@ -331,6 +331,17 @@ describe("stored completions", () => {
     expect(stored.usage?.total_tokens).toBe(12);
   });
 
+  test("name their end user as safety_identifier or user says", async () => {
+    const body = { model: chatModel, messages, store: true };
+    await client.chat.completions.create({ ...body, user: "old-field" });
+    await client.chat.completions.create({ ...body, user: "old-field", safety_identifier: "new-field" });
+    await client.chat.completions.create(body);
+    const rows = await api.sql("select end_user from completions where tenant_id = $1 order by id", [
+      tenant.id,
+    ]);
+    expect(rows).toEqual([{ end_user: "old-field" }, { end_user: "new-field" }, { end_user: null }]);
+  });
+
   test("are none without store: true", async () => {
     const { id } = await client.chat.completions.create({ model: chatModel, messages });
     await expect(client.chat.completions.retrieve(id)).rejects.toBeInstanceOf(OpenAI.NotFoundError);

@@ -5,6 +5,7 @@ import { createApiKey } from "@ectus/core";
 import { platformTenantId, revokeApiKey } from "@ectus/database";
 import type { RouteInfo } from "@ectus/web-api";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { makeReadyExport } from "./ready-export.ts";
 import {
   type Answer,
   chatModel,
@@ -15,7 +16,7 @@ import {
 } from "./start-api.ts";
 
 /** What a route works on: its ids are asked for as their owner, as another tenant, and where there are none. */
-type Resource = "file" | "completion" | "tenant" | "key";
+type Resource = "file" | "completion" | "export" | "tenant" | "key";
 
 interface RouteDescription {
   readonly body?: object;
@@ -52,13 +53,25 @@ const described: Readonly<Record<string, RouteDescription>> = {
   "POST /admin/tenants/:tenantId/keys": { params: "tenant", body: { name: "New" } },
   "GET /admin/tenants/:tenantId/keys": { params: "tenant" },
   "DELETE /admin/tenants/:tenantId/keys/:keyId": { params: "key" },
+  "POST /v1/exports": {},
+  "GET /v1/exports": { lists: "export" },
+  "GET /v1/exports/:id": { params: "export" },
+  "DELETE /v1/exports/:id": { params: "export" },
+  "GET /v1/exports/:id/download": { params: "export" },
+  "GET /v1/exports/:id/files/*": { params: "export" },
+  "POST /admin/tenants/:tenantId/exports": { params: "tenant" },
+  "GET /admin/tenants/:tenantId/exports": { params: "tenant" },
+  "GET /admin/tenants/:tenantId/exports/:id": { params: "export" },
+  "DELETE /admin/tenants/:tenantId/exports/:id": { params: "export" },
+  "GET /admin/tenants/:tenantId/exports/:id/download": { params: "export" },
+  "GET /admin/tenants/:tenantId/exports/:id/files/*": { params: "export" },
   "GET /admin/log-levels": {},
   "PUT /admin/log-levels": { body: { levels: "info" } },
   "DELETE /admin/log-levels": {},
 };
 
 /** The routes that need no key. */
-const open = [/^\/health\/(live|ready)$/, /^\/docs(\/.*)?$/];
+const open = [/^\/health\/(live|ready)$/, /^\/v1\/signing-keys$/, /^\/docs(\/.*)?$/];
 
 interface Owned {
   readonly tenant: TestTenant;
@@ -90,10 +103,11 @@ async function makeOwner(name: string): Promise<Owned> {
     store: true,
   });
   const admin = await api.makeKey(tenant.id, ["admin"]);
+  const { id } = await makeReadyExport(api, tenant.id);
   return {
     tenant,
     adminKey: admin.key,
-    ids: { file: file.id, completion: completion.id, tenant: tenant.id, key: admin.id },
+    ids: { file: file.id, completion: completion.id, export: id, tenant: tenant.id, key: admin.id },
   };
 }
 
@@ -105,10 +119,16 @@ function describedAs(route: RouteInfo): RouteDescription {
   return found;
 }
 
-/** The path of a route for the resource with this id; an operator reaches a key through the owner's tenant. */
+/** The path of a route for the resource with this id; an operator reaches what is a tenant's through the owner. */
 function pathFor({ url }: RouteInfo, params: RouteDescription["params"], id: string): string {
-  const keyPath = url.replace(":tenantId", owner.ids.tenant).replace(":keyId", id);
-  return params === "key" ? keyPath : url.replace(/:\w+/, id);
+  const path = params === "tenant" ? url : url.replace(":tenantId", owner.ids.tenant);
+  return path.replace(/:\w+/, id).replace("*", "bagit.txt");
+}
+
+/** The owner's key that opens a route, or the operator's. */
+function keyFor({ scope }: RouteInfo): string {
+  if (scope === "operator") return api.operatorKey;
+  return scope === "admin" ? owner.adminKey : owner.tenant.key;
 }
 
 function call(route: RouteInfo, key: string | null, path = route.url): Promise<Answer> {
@@ -169,12 +189,14 @@ test("a revoked key is 401", async () => {
 
 test("a key with another scope is 403", async () => {
   const scopes = new Set(routes.map(({ scope }) => scope));
-  expect([...scopes].toSorted()).toEqual(["inference", "operator"]);
+  expect([...scopes].toSorted()).toEqual(["admin", "inference", "operator"]);
   const of = (scope: string) => routes.filter((route) => route.scope === scope);
   await expectRefused(owner.adminKey, 403, "permission_denied", of("inference"));
   await expectRefused(api.operatorKey, 403, "permission_denied", of("inference"));
   await expectRefused(owner.tenant.key, 403, "permission_denied", of("operator"));
   await expectRefused(owner.adminKey, 403, "permission_denied", of("operator"));
+  await expectRefused(owner.tenant.key, 403, "permission_denied", of("admin"));
+  await expectRefused(api.operatorKey, 403, "permission_denied", of("admin"));
 });
 
 test("a key of a suspended tenant is 403", async () => {
@@ -194,13 +216,13 @@ test("what belongs to another tenant is not there, in the same words as what doe
       const fresh = randomUUID();
       return id.includes("-") ? fresh : fresh.replaceAll("-", "");
     });
-    const key = route.scope === "operator" ? api.operatorKey : owner.tenant.key;
+    const key = keyFor(route);
     const unknown = await call(route, key, pathFor(route, params, unknownId));
     expect(unknown.status, name).toBe(404);
     if (route.method !== "HEAD") {
       expect(unknown.json.error, name).toMatchObject({ code: "not_found", type: "invalid_request_error" });
     }
-    // The operator reaches every tenant, but a key only through its own tenant.
+    // The operator reaches every tenant, but what is a tenant's only through that tenant.
     if (params === "tenant") continue;
     const foreignId = other.ids[params];
     const foreign = await call(route, key, pathFor(route, params, foreignId));
@@ -214,16 +236,18 @@ test("what was asked for in vain is unchanged for its owner", async () => {
   expect(await (await client.files.content(other.ids.file)).text()).toBe("second");
   const stored = await client.chat.completions.retrieve(other.ids.completion);
   expect(stored.metadata).toEqual({});
+  const exported = await api.request("GET", `/v1/exports/${other.ids.export}`, { key: other.adminKey });
+  expect(exported.json.state).toBe("ready");
   const keys = await api.request("GET", `/admin/tenants/${other.tenant.id}/keys`, { key: api.operatorKey });
   expect(keys.json.data.every((key: { revoked_at: unknown }) => key.revoked_at === null)).toBe(true);
 });
 
 test("lists have what is the caller's and nothing else", async () => {
   const lists = routes.filter((route) => route.method === "GET" && describedAs(route).lists !== undefined);
-  expect(lists.length).toBe(2);
+  expect(lists.length).toBe(3);
   for (const route of lists) {
     const resource = describedAs(route).lists as Resource;
-    const { json } = await call(route, owner.tenant.key);
+    const { json } = await call(route, keyFor(route));
     expect(
       json.data.map(({ id }: { id: string }) => id),
       route.url,
@@ -232,7 +256,7 @@ test("lists have what is the caller's and nothing else", async () => {
     for (const order of ["asc", "desc"]) {
       const page = await call(
         route,
-        owner.tenant.key,
+        keyFor(route),
         `${route.url}?after=${other.ids[resource]}&order=${order}`,
       );
       expect(JSON.stringify(page.json), route.url).not.toContain(other.ids[resource]);
@@ -249,8 +273,10 @@ test("the owner reaches every route that has an id", async () => {
   ];
   for (const route of ordered) {
     const params = describedAs(route).params as Resource;
-    const key = route.scope === "operator" ? api.operatorKey : owner.tenant.key;
-    const { status } = await call(route, key, pathFor(route, params, owner.ids[params]));
-    expect([200, 201], `${route.method} ${route.url} answered ${status}`).toContain(status);
+    // Two routes delete exports, and each takes one.
+    const isTaken = params === "export" && route.method === "DELETE";
+    const id = isTaken ? (await makeReadyExport(api, owner.tenant.id)).id : owner.ids[params];
+    const { status } = await call(route, keyFor(route), pathFor(route, params, id));
+    expect([200, 201, 202], `${route.method} ${route.url} answered ${status}`).toContain(status);
   }
 });

@@ -70,7 +70,14 @@ describe.skipIf(!model)("the README", () => {
 
   test("has commands and a program that run, one after the other, and print what it says", async () => {
     const blocks = fencedBlocks(readme).filter(({ info }) => info.endsWith(" run"));
-    expect(blocks.map(({ info }) => info)).toEqual(["sh run", "js run", "sh run", "sh run", "sh run"]);
+    expect(blocks.map(({ info }) => info)).toEqual([
+      "sh run",
+      "js run",
+      "sh run",
+      "sh run",
+      "sh run",
+      "sh run",
+    ]);
     await symlink(join(root, "node_modules"), join(folder, "node_modules"));
     // One shell for all: a block goes on with what an earlier one has exported. curl fails where the API does.
     let script = 'curl() { command curl --fail-with-body "$@"; }\n';
@@ -88,7 +95,7 @@ describe.skipIf(!model)("the README", () => {
       env: { ...process.env, DATA_DIR: dataDir },
       timeout: 55_000,
     });
-    const [models = "", answer, tenant = "", commands, metrics] = stdout.split("\n=====\n");
+    const [models = "", answer, tenant = "", commands, exported, metrics] = stdout.split("\n=====\n");
     expect(JSON.parse(models)).toMatchObject({ data: [{ id: "smollm2-135m-instruct" }] });
     expect(readme).toContain(`\`node hello.mjs\` prints \`${answer}\``);
     expect(JSON.parse(tenant)).toMatchObject({ object: "tenant", name: "Umbrella" });
@@ -96,6 +103,9 @@ describe.skipIf(!model)("the README", () => {
     expect(commands).toMatch(/ Acme Corp +active /);
     expect(commands).toContain("ok    database: ");
     expect(commands).not.toMatch(/^fail /m);
+    expect(exported).toContain("and the signature is by a key that was given.");
+    expect(exported).toContain("the signature fits the\nkey that the bag itself names");
+    expect(exported).toMatch(/^tenant .*Demo, a copy/m);
     expect(metrics).toContain('http_requests_total{method="GET",path="/v1/models",status="200"} 1');
   }, 60_000);
 

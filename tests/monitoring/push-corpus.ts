@@ -8,11 +8,11 @@ import type { Sensitive } from "./sensitive-corpus.ts";
 export interface Target {
   readonly url: string;
   readonly corpus: readonly Sensitive[];
-  /** A key of a tenant, and one of an operator. */
-  readonly keys: { readonly inference: string; readonly operator: string };
+  /** Keys of a tenant, and one of an operator. */
+  readonly keys: { readonly inference: string; readonly admin: string; readonly operator: string };
   readonly chatModel: string;
   readonly embeddingModel: string;
-  /** Ids that there are, by the prefix of the path that they are of. */
+  /** Ids that there are, by the prefix of the path that they are of, or the whole route. */
   readonly ids: Readonly<Record<string, string>>;
 }
 
@@ -70,7 +70,8 @@ export async function documentedRoutes(url: string): Promise<Route[]> {
   return Object.entries(paths).flatMap(([path, operations]) =>
     Object.entries(operations).map(([method, { parameters = [], requestBody }]) => ({
       method: method.toUpperCase(),
-      path: path.replace(/\{(\w+)\}/g, ":$1"),
+      // The document has a name for what the router has an asterisk for.
+      path: path.replace(/\{path\}$/, "*").replace(/\{(\w+)\}/g, ":$1"),
       queryNames: parameters.flatMap((parameter) => (parameter.in === "query" ? [parameter.name] : [])),
       fieldNames: Object.values(requestBody?.content ?? {}).flatMap(({ schema }) =>
         Object.keys(schema?.properties ?? {}),
@@ -150,6 +151,8 @@ const bodies: Readonly<Record<string, (text: string, target: Target) => Body>> =
     input: [text, text],
     user: text.slice(0, 512),
   }),
+  "POST /v1/exports": (text) => ({ scope: { subject: text.slice(0, 320) } }),
+  "POST /admin/tenants/:tenantId/exports": (text) => ({ scope: { subject: text.slice(0, 320) } }),
   "PUT /admin/log-levels": () => ({ levels: "trace" }),
   "POST /admin/tenants": (text) => ({ name: text.slice(0, 200) }),
   "PATCH /admin/tenants/:tenantId": (text) => ({ name: text.slice(0, 200) }),
@@ -179,10 +182,16 @@ export async function pushThroughRoutes(target: Target, routes: readonly Route[]
   return pushed;
 }
 
+/** The key that opens a route. */
+function keyFor({ keys }: Target, { path }: Route): string {
+  if (path.startsWith("/admin/")) return keys.operator;
+  return path.startsWith("/v1/exports") ? keys.admin : keys.inference;
+}
+
 function* requestsFor(target: Target, route: Route): Generator<[Place, SentRequest]> {
   const texts = target.corpus.map(({ text }) => text);
   const { method } = route;
-  const key = route.path.startsWith("/admin/") ? target.keys.operator : target.keys.inference;
+  const key = keyFor(target, route);
   const makeBody = bodies[nameOf(route)] ?? ((text: string): Body => ({ text }));
   const path = pathWithIds(target, route);
   const isForm = nameOf(route) === "POST /v1/files";
@@ -275,9 +284,8 @@ function* formsWith(
 
 /** The path of a route with ids that there are, of what may be deleted or of what stays. */
 function pathWithIds({ ids }: Target, { method, path }: Route): string {
-  return path.replace(/:\w+/g, (name) => {
-    const known = method === "DELETE" ? ids[`DELETE ${path} ${name}`] : undefined;
-    return known ?? ids[`${path.split("/:")[0]} ${name}`] ?? ids[name] ?? "none";
+  return path.replace(/:\w+|\*/g, (name) => {
+    return ids[`${method} ${path} ${name}`] ?? ids[`${path.split("/:")[0]} ${name}`] ?? ids[name] ?? "none";
   });
 }
 

@@ -6,11 +6,14 @@ import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { createApiKey } from "@ectus/core";
 import { peer } from "@ectus/peers";
+import { openStorage } from "@ectus/storage";
 import pg from "pg";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { rawConnection } from "../api/raw-http.ts";
+import { makeReadyExport } from "../api/ready-export.ts";
 import type { Behavior } from "../openai-upstream/behavior.ts";
 import { startUpstream } from "../openai-upstream/upstream.ts";
 import { type StallingProxy, startStallingProxy } from "../postgres/stalling-proxy.ts";
@@ -108,6 +111,7 @@ describe.skipIf(!jaegerPrograms)("what requests bring", () => {
       DATABASE_URL: proxy.through(database.appUrl),
       DATABASE_OWNER_URL: database.ownerUrl,
       AI_PROVIDERS: providersFile,
+      STORAGE_URL: pathToFileURL(join(folder, "files")).href,
       API_KEY_SECRET: apiKeySecret,
       LOG_LEVEL: "trace",
       SLOW_QUERY_MS: "1",
@@ -120,7 +124,13 @@ describe.skipIf(!jaegerPrograms)("what requests bring", () => {
     await owner.connect();
     started.defer(() => owner.end());
 
-    const target = await prepareTarget(instance);
+    const storage = await openStorage(pathToFileURL(join(folder, "files")).href);
+    const readyExport = async (tenantId: string): Promise<string> => {
+      const sql = async <Row extends object>(text: string, values: readonly unknown[] = []) =>
+        (await owner.query(text, [...values])).rows as Row[];
+      return (await makeReadyExport({ sql, serverOptions: { storage } }, tenantId)).id;
+    };
+    const target = await prepareTarget(instance, readyExport);
     routes = await documentedRoutes(instance.url);
     pushed = await pushThroughRoutes(target, routes);
     elsewhere = await pushElsewhere(target);
@@ -151,7 +161,7 @@ describe.skipIf(!jaegerPrograms)("what requests bring", () => {
       const statuses = (place: Place): number[] =>
         here.flatMap((one) => (one.place === place ? [one.status] : []));
       // Some of the keys among these texts are good ones.
-      if (!route.path.startsWith("/health/")) {
+      if (!/^\/(health\/|v1\/signing-keys)/.test(route.path)) {
         expect(statuses("credentials").filter((status) => status === 401).length, name).toBeGreaterThan(30);
       }
       expect(
@@ -257,8 +267,11 @@ const json = (key: string): Record<string, string> => ({
   "content-type": "application/json",
 });
 
-/** A tenant with keys, a file and a stored completion, and others of each that are there to be deleted. */
-async function prepareTarget({ url, key, operatorKey }: Instance): Promise<Target> {
+/** A tenant with keys, a file, a stored completion and an export, and others of each that are there to be deleted. */
+async function prepareTarget(
+  { url, key, operatorKey }: Instance,
+  readyExport: (tenantId: string) => Promise<string>,
+): Promise<Target> {
   const post = async (path: string, by: string, body: object): Promise<{ id: string; key: string }> => {
     const answer = await send(url, { method: "POST", path, headers: json(by), body: JSON.stringify(body) });
     if (answer.status >= 300) throw new Error(`${path} was answered with ${answer.status}: ${answer.text}`);
@@ -276,6 +289,8 @@ async function prepareTarget({ url, key, operatorKey }: Instance): Promise<Targe
     return ((await answer.json()) as { id: string }).id;
   };
   const tenant = await post("/admin/tenants", operatorKey, { name: textOf("a tenant's name") });
+  // Of one tenant only some exports are made at a time.
+  const exported = await post("/admin/tenants", operatorKey, { name: textOf("a tenant's name") });
   const keys = `/admin/tenants/${tenant.id}/keys`;
   const name = textOf("a personal name");
   const inference = await post(keys, operatorKey, { name, scopes: ["inference"] });
@@ -293,21 +308,28 @@ async function prepareTarget({ url, key, operatorKey }: Instance): Promise<Targe
     return (await post("/v1/chat/completions", inference.key, { model: chatModel, messages, store: true }))
       .id;
   };
-  const [file, completion] = ["/v1/files/:id", "/v1/chat/completions/:id"];
+  const [file, completion, ofTenant] = ["/v1/files/:id", "/v1/chat/completions/:id", "/v1/exports/:id"];
+  const ofOperator = "/admin/tenants/:tenantId/exports";
   return {
     url,
     corpus,
-    keys: { inference: inference.key, operator: operatorKey },
+    keys: { inference: inference.key, admin: admin.key, operator: operatorKey },
     chatModel,
     embeddingModel,
     ids: {
       "/v1/models :id": chatModel,
       "/v1/files :id": await upload(inference.key),
       "/v1/chat/completions :id": await complete(),
+      "/v1/exports :id": await readyExport(tenant.id),
+      "*": "bagit.txt",
       "/admin/tenants :tenantId": tenant.id,
+      "/admin/tenants :id": await readyExport(tenant.id),
+      [`POST ${ofOperator} :tenantId`]: exported.id,
       "/admin/tenants :keyId": revoked.id,
       [`DELETE ${file} :id`]: await upload(inference.key),
       [`DELETE ${completion} :id`]: await complete(),
+      [`DELETE ${ofTenant} :id`]: await readyExport(tenant.id),
+      [`DELETE ${ofOperator}/:id :id`]: await readyExport(tenant.id),
     },
   };
 }

@@ -64,7 +64,8 @@ export async function ensureCredentials(options: EnsureCredentialsOptions): Prom
   return underAdvisoryLock(database, "first start", () => makeCredentials(options));
 }
 
-async function readCredentials(file: string): Promise<Credentials | undefined> {
+/** What a file of this kind says; undefined if there is none. */
+export async function readCredentials(file: string): Promise<Credentials | undefined> {
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return undefined;
     throw unusable(file, error);

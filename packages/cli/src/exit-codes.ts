@@ -11,3 +11,17 @@ export class CommandEnded extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** A fault that is none of this platform's coded errors: of a file of the user's, or told by a server. */
+export class CommandFault extends Error {
+  readonly code: string;
+  /** Whether something on the command line is at fault. */
+  readonly usedWrongly: boolean;
+
+  constructor(message: string, code: string, usedWrongly = false, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "CommandFault";
+    this.code = code;
+    this.usedWrongly = usedWrongly;
+  }
+}

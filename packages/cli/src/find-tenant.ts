@@ -11,14 +11,21 @@ export const isId = (text: string): boolean => uuidPattern.test(text);
 /** @throws EctusError `not_found`, or `conflict` when several tenants have the name */
 export async function findTenant(database: Database, idOrName: string): Promise<TenantRecord> {
   if (isId(idOrName)) return getTenant(database, idOrName);
-  const found = await findTenantsByName(database, idOrName, mostShown + 1);
+  return onlyTenant(await findTenantsByName(database, idOrName, mostShown + 1), idOrName);
+}
+
+/** The one of those that have the name; throws as `findTenant` does. */
+export function onlyTenant<Found extends { readonly id: string }>(
+  found: readonly Found[],
+  name: string,
+): Found {
   const [tenant] = found;
-  if (tenant === undefined) throw new EctusError("not_found", { what: "tenant", id: idOrName });
+  if (tenant === undefined) throw new EctusError("not_found", { what: "tenant", id: name });
   if (found.length > 1) {
     const ids = found.slice(0, mostShown).map(({ id }) => id);
     const more = found.length > mostShown ? " and more" : "";
     throw new EctusError("conflict", {
-      reason: `More than one tenant is called '${idOrName}': ${ids.join(", ")}${more}. Name the one that is meant by its id.`,
+      reason: `More than one tenant is called '${name}': ${ids.join(", ")}${more}. Name the one that is meant by its id.`,
     });
   }
   return tenant;

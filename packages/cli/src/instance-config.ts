@@ -21,7 +21,7 @@ export function withInstanceFlags(command: Command): Command {
   return withJsonFlag(command.option("--data-dir <folder>", "folder of the instance (DATA_DIR)"));
 }
 
-function withJsonFlag(command: Command): Command {
+export function withJsonFlag(command: Command): Command {
   return command.option("--json", "print one JSON object and nothing else");
 }
 

@@ -1,7 +1,7 @@
 // Secrets that an instance makes for itself on its first start and keeps in DATA_DIR/secrets.json (mode 0600).
-import { randomBytes } from "node:crypto";
+import { hkdfSync, randomBytes } from "node:crypto";
 import { link, open, readFile, rename, rm, stat } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { EctusError, errorMessage } from "@ectus/core";
 
 export interface InstanceSecrets {
@@ -10,17 +10,23 @@ export interface InstanceSecrets {
   /** Passwords of the embedded database's roles. */
   readonly databaseOwnerPassword: string;
   readonly databaseAppPassword: string;
+  /** Seed of the key that exports are signed with, unless SIGNING_KEY says another. */
+  readonly signingKey: string;
 }
 
-const names = ["apiKeySecret", "databaseOwnerPassword", "databaseAppPassword"] as const;
+const oldestNames = ["apiKeySecret", "databaseOwnerPassword", "databaseAppPassword"] as const;
+type OldestSecrets = Pick<InstanceSecrets, (typeof oldestNames)[number]>;
 
 const secretsFile = (dataDir: string): string => join(dataDir, "secrets.json");
 
 /** Reads the secrets, or makes them if there are none. Of several processes that do so at once, one makes them. */
 export async function loadInstanceSecrets(dataDir: string): Promise<InstanceSecrets> {
-  const known = await readInstanceSecrets(dataDir);
-  if (known !== undefined) return known;
   const file = secretsFile(dataDir);
+  const known = await readSecrets(file);
+  if (known !== undefined) {
+    if (!known.isWhole) await writePrivateFile(file, render(known.secrets));
+    return known.secrets;
+  }
   // With new secrets the keys in there would be refused, and nobody would know why.
   if ((await stat(join(dataDir, "credentials.json")).catch(() => undefined)) !== undefined) {
     throw damaged(file, "is missing, and this folder was used before");
@@ -29,14 +35,16 @@ export async function loadInstanceSecrets(dataDir: string): Promise<InstanceSecr
     apiKeySecret: random(),
     databaseOwnerPassword: random(),
     databaseAppPassword: random(),
+    signingKey: random(),
   };
-  const temporary = await writeTemporary(file, `${JSON.stringify(secrets, undefined, 2)}\n`);
+  const temporary = await writeTemporary(file, render(secrets));
   try {
     await link(temporary, file);
+    await syncFolder(file);
     return secrets;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    return (await readInstanceSecrets(dataDir)) ?? secrets;
+    return (await readSecrets(file))?.secrets ?? secrets;
   } finally {
     await rm(temporary, { force: true });
   }
@@ -44,17 +52,13 @@ export async function loadInstanceSecrets(dataDir: string): Promise<InstanceSecr
 
 /** The secrets that an earlier start made, if any. */
 export async function readInstanceSecrets(dataDir: string): Promise<InstanceSecrets | undefined> {
-  const file = secretsFile(dataDir);
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw damaged(file, `cannot be read (${errorMessage(error)})`);
-  });
-  return text === undefined ? undefined : parse(text, file);
+  return (await readSecrets(secretsFile(dataDir)))?.secrets;
 }
 
-/** Writes a file that only its owner can read, whole or not at all. */
+/** Writes a file that only its owner can read, whole or not at all; it is durable when this resolves. */
 export async function writePrivateFile(path: string, text: string): Promise<void> {
   await rename(await writeTemporary(path, text), path);
+  await syncFolder(path);
 }
 
 async function writeTemporary(path: string, text: string): Promise<string> {
@@ -70,20 +74,57 @@ async function writeTemporary(path: string, text: string): Promise<string> {
   return temporary;
 }
 
-const random = (): string => randomBytes(32).toString("base64url");
+/** Makes the name of a file durable. */
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(dirname(path), "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
 
-function parse(text: string, file: string): InstanceSecrets {
+const random = (): string => randomBytes(32).toString("base64url");
+const render = (secrets: InstanceSecrets): string => `${JSON.stringify(secrets, undefined, 2)}\n`;
+
+interface ReadSecrets {
+  readonly secrets: InstanceSecrets;
+  /** Whether all of them are in the file. */
+  readonly isWhole: boolean;
+}
+
+async function readSecrets(file: string): Promise<ReadSecrets | undefined> {
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined;
+    throw damaged(file, `cannot be read (${errorMessage(error)})`);
+  });
+  return text === undefined ? undefined : parse(text, file);
+}
+
+function parse(text: string, file: string): ReadSecrets {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     value = undefined;
   }
-  const secrets = value as Partial<Record<(typeof names)[number], unknown>> | undefined;
-  if (secrets == null || names.some((name) => typeof secrets[name] !== "string")) {
+  const read = value as Partial<Record<keyof InstanceSecrets, unknown>> | undefined;
+  if (read == null || oldestNames.some((name) => typeof read[name] !== "string")) {
     throw damaged(file, "is damaged");
   }
-  return secrets as InstanceSecrets;
+  const oldest = read as OldestSecrets;
+  const { signingKey = derivedSigningKey(oldest) } = read;
+  if (typeof signingKey !== "string" || !/^[\w-]{43}$/.test(signingKey)) throw damaged(file, "is damaged");
+  return { secrets: { ...oldest, signingKey }, isWhole: read.signingKey !== undefined };
+}
+
+/**
+ * The signing key of a file that has none, as a version without exports made it. It follows from the other secrets
+ * (HKDF, RFC 5869), so that all processes that start at once, and one whose write is lost, come to the same.
+ */
+function derivedSigningKey(secrets: OldestSecrets): string {
+  const known = JSON.stringify(oldestNames.map((name) => secrets[name]));
+  return Buffer.from(hkdfSync("sha256", known, "", "ectus signing key", 32)).toString("base64url");
 }
 
 function damaged(file: string, problem: string): EctusError {

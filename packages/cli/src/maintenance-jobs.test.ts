@@ -9,11 +9,11 @@ import { createLogging } from "@ectus/core";
 import { createTenant, type Database, openDatabase } from "@ectus/database";
 import { type BlobStorage, openStorage } from "@ectus/storage";
 import pg from "pg";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { drawTree, inTrace } from "../../../tests/monitoring/in-trace.ts";
 import { recordTraces } from "../../../tests/monitoring/recorded-traces.ts";
 import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
-import { maintenanceJobs, removeOrphans } from "./maintenance-jobs.ts";
+import { expireExports, maintenanceJobs, removeOrphans } from "./maintenance-jobs.ts";
 
 const log = createLogging({ levels: { default: "silent", modules: {} }, format: "json" }).module("test");
 const { signal } = new AbortController();
@@ -115,4 +115,50 @@ test("every scheduled job runs", async () => {
   for (const { run } of maintenanceJobs(database, storage)) {
     expect(Object.values(await run(signal)).every((value) => value === 0)).toBe(true);
   }
+});
+
+describe("an export", () => {
+  /** Makes one that is ready, with a file in its bag. Gives the file's blob. */
+  async function readyExport(expiresInMs: number): Promise<string> {
+    const blob = randomUUIDv7();
+    await store(blob);
+    const owner = new pg.Client({ connectionString: postgres.ownerUrl });
+    await owner.connect();
+    try {
+      await owner.query(
+        `with e as (
+           insert into exports (tenant_id, id, created_by_type, row_format, compression, scope, state, bag_name, bag_digest, expires_at)
+           values ($1, gen_random_uuid(), 'operator', 'csv', 'none', '{}', 'ready', 'bag', $2, now() + $3 * interval '1 millisecond')
+           returning id)
+         insert into export_parts (tenant_id, export_id, path, kind, blob_id, bytes, sha256)
+         select $1, id, 'bagit.txt', 'tag', $4, 1, $2 from e`,
+        [tenantId, Buffer.alloc(32), expiresInMs, blob],
+      );
+    } finally {
+      await owner.end();
+    }
+    return blob;
+  }
+
+  test("keeps the files of its bag, however old they are", async () => {
+    const blob = await readyExport(3_600_000);
+    expect(await removeOrphans(database, storage, signal, inTwoHours)).toEqual({ removed: 0, unfinished: 0 });
+    expect(await stored()).toEqual([blob]);
+  });
+
+  test("whose time is over loses them, and another one does not", async () => {
+    const kept = await readyExport(3_600_000);
+    await readyExport(-1);
+    await readyExport(-1);
+    expect(await expireExports(database, storage, signal)).toEqual({ expired: 2 });
+    expect(await stored()).toEqual([kept]);
+    expect(await expireExports(database, storage, signal)).toEqual({ expired: 0 });
+  });
+
+  test("whose files cannot be removed is over all the same, and they are orphans", async () => {
+    await readyExport(-1);
+    const failing = { ...storage, remove: () => Promise.reject(new Error("no storage")) };
+    expect(await expireExports(database, failing, signal)).toEqual({ expired: 1 });
+    expect(await removeOrphans(database, storage, signal, inTwoHours)).toEqual({ removed: 1, unfinished: 0 });
+  });
 });

@@ -1,14 +1,17 @@
 // What an instance does on a schedule.
 import {
   type Database,
-  existingFiles,
+  expireExport,
+  findExpiredExports,
   type JobDefinition,
   listTenants,
+  neededBlobs,
   reclaimLeases,
 } from "@ectus/database";
 import { runBatch } from "@ectus/monitoring";
 import type { BlobStorage } from "@ectus/storage";
 import { SpanKind } from "@opentelemetry/api";
+import { removeImportRemains } from "./remove-import-remains.ts";
 
 // An upload writes its contents first and its row after; what is older than this and has no row never gets one.
 const unfinishedAfterMs = 60 * 60_000;
@@ -27,10 +30,20 @@ export function maintenanceJobs(database: Database, storage: BlobStorage): JobDe
       cron: "17 * * * *",
       run: (signal) => removeOrphans(database, storage, signal),
     },
+    {
+      name: "remove-import-remains",
+      cron: "37 * * * *",
+      run: (signal) => removeImportRemains(database, storage, signal),
+    },
+    {
+      name: "expire-exports",
+      cron: "*/5 * * * *",
+      run: (signal) => expireExports(database, storage, signal),
+    },
   ];
 }
 
-/** Removes contents of files whose row was never written or is gone. */
+/** Removes blobs of files and of exports whose row was never written or is gone. */
 export async function removeOrphans(
   database: Database,
   storage: BlobStorage,
@@ -51,6 +64,27 @@ export async function removeOrphans(
   return { removed, unfinished: await storage.removeUnfinished(before) };
 }
 
+/** Ends exports whose time is over, and removes their contents. */
+export async function expireExports(
+  database: Database,
+  storage: BlobStorage,
+  signal: AbortSignal,
+): Promise<{ expired: number }> {
+  let expired = 0;
+  for (;;) {
+    const found = await findExpiredExports(database, batchSize);
+    for (const { tenantId, id } of found) {
+      signal.throwIfAborted();
+      const blobs = await expireExport(database, tenantId, id);
+      if (blobs === undefined) continue;
+      expired++;
+      // What cannot be removed now has no row, so the job above removes it.
+      for (const blob of blobs) await storage.remove(tenantId, blob).catch(() => {});
+    }
+    if (found.length < batchSize) return { expired };
+  }
+}
+
 async function removeOrphansOf(
   database: Database,
   storage: BlobStorage,
@@ -62,9 +96,9 @@ async function removeOrphansOf(
   for await (const ids of inBatches(storage.list(tenantId))) {
     signal.throwIfAborted();
     const old = ids.filter((id) => createdAt(id) < before.getTime());
-    const existing = await existingFiles(database, tenantId, old);
+    const needed = await neededBlobs(database, tenantId, old);
     for (const id of old) {
-      if (existing.has(id)) continue;
+      if (needed.has(id)) continue;
       await storage.remove(tenantId, id);
       removed++;
     }

@@ -128,7 +128,8 @@ export async function withInstanceDatabase(
   });
 }
 
-async function refuseOtherSchema({ url }: PostgresUrls): Promise<void> {
+/** @throws EctusError `schema_mismatch` when the database has not this version's schema */
+export async function refuseOtherSchema({ url }: PostgresUrls): Promise<void> {
   const reason = await findSchemaFault(url).catch((error) => {
     throw unreachable(url, error);
   });

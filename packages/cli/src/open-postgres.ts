@@ -130,7 +130,7 @@ async function endWithProcess(dataDir: string): Promise<() => void> {
 }
 
 /** Without this, a host that drops packets would hold a start for as long as TCP tries. */
-async function checkReachable(url: string, signal: AbortSignal): Promise<void> {
+export async function checkReachable(url: string, signal: AbortSignal): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: connectTimeoutMs });
   client.on("error", () => {});
   const end = (): void => void client.end().catch(() => {});

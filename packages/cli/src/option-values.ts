@@ -55,6 +55,13 @@ export function parseExpiry(text: string, now: () => number = Date.now): Date {
   return time;
 }
 
+/** A time in RFC 3339; a date is its begin in UTC. */
+export function parseTime(text: string): string {
+  if (!timePattern.test(text) || Number.isNaN(new Date(text).getTime()))
+    throw new InvalidArgumentError("Accepts a time like 2027-01-31 or 2027-01-31T12:00:00Z.");
+  return text.includes("T") ? text : `${text}T00:00:00Z`;
+}
+
 function wholeNumber(text: string, least: number, most: number, also = ""): number {
   const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
   if (!(value >= least && value <= most))

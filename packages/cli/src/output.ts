@@ -39,4 +39,7 @@ export function printable(text: string): string {
   );
 }
 
+/** As a shell takes it for one word. */
+export const quoted = (text: string): string => `'${printable(text).replaceAll("'", "'\\''")}'`;
+
 const widthOf = (text: string): number => [...text].length;

@@ -18,10 +18,13 @@ test("--help and --version are done", async () => {
 });
 
 const commands = [
-  ...["up", "migrate", "doctor", "config", "tenant", "key", "model"].map((name) => [name]),
+  ...["up", "worker", "migrate", "doctor", "config", "tenant", "key", "model", "export"].map((name) => [
+    name,
+  ]),
   ...["create", "list", "show", "update", "suspend", "activate", "limits"].map((name) => ["tenant", name]),
   ...["create", "list", "revoke"].map((name) => ["key", name]),
   ...["list", "pull"].map((name) => ["model", name]),
+  ...["create", "list", "status", "download", "delete", "verify", "import"].map((name) => ["export", name]),
 ];
 
 test.each(commands.map((command) => [command.join(" ")]))("%s has help with an example", async (command) => {
@@ -32,7 +35,7 @@ test.each(commands.map((command) => [command.join(" ")]))("%s has help with an e
   expect(out).toContain(`ectus ${command}`);
 });
 
-test.each(commands.filter((command) => !["tenant", "key", "model"].includes(command.join(" "))))(
+test.each(commands.filter((command) => !["tenant", "key", "model", "export"].includes(command.join(" "))))(
   "%s %s takes --json",
   async (...command) => {
     expect((await run(...command.filter((word) => word !== undefined), "--help")).out).toContain("--json");
@@ -45,7 +48,7 @@ describe("a typo", () => {
     expect(code).toBe(2);
     expect(err).toContain("unknown command 'docter'");
     expect(err).toContain("Did you mean doctor?");
-    expect(err).toContain("Commands: up, migrate, doctor, config, tenant, key, model\n");
+    expect(err).toContain("Commands: up, worker, migrate, doctor, config, tenant, key, model, export\n");
   });
 
   test("in a command of a command lists those of that one", async () => {

@@ -2,18 +2,30 @@
 import { EctusError, type ErrorCode, errorMessage } from "@ectus/core";
 import { Command, CommanderError } from "commander";
 import type { CommandContext } from "./command-context.ts";
-import { addConfig } from "./commands/config.ts";
-import { addDoctor } from "./commands/doctor.ts";
-import { addKey } from "./commands/key.ts";
-import { addMigrate } from "./commands/migrate.ts";
-import { addModel } from "./commands/model.ts";
-import { addTenant } from "./commands/tenant.ts";
-import { addUp } from "./commands/up.ts";
-import { CommandEnded, exitCodes } from "./exit-codes.ts";
+import { CommandEnded, CommandFault, exitCodes } from "./exit-codes.ts";
 import { firstError } from "./first-error.ts";
 import { version } from "./version.ts";
 
-const commands = [addUp, addMigrate, addDoctor, addConfig, addTenant, addKey, addModel];
+type AddCommand = (program: Command, context: CommandContext) => void;
+
+// A command line loads what it runs and no more: a worker does without the API, which would be a third of its memory.
+const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
+  up: async () => (await import("./commands/up.ts")).addUp,
+  worker: async () => (await import("./commands/worker.ts")).addWorker,
+  migrate: async () => (await import("./commands/migrate.ts")).addMigrate,
+  doctor: async () => (await import("./commands/doctor.ts")).addDoctor,
+  config: async () => (await import("./commands/config.ts")).addConfig,
+  tenant: async () => (await import("./commands/tenant.ts")).addTenant,
+  key: async () => (await import("./commands/key.ts")).addKey,
+  model: async () => (await import("./commands/model.ts")).addModel,
+  export: async () => (await import("./commands/export.ts")).addExport,
+};
+
+/** Those that a command line needs: the one that it names, or all for their help. */
+function loadCommands([name = ""]: readonly string[]): Promise<readonly AddCommand[]> {
+  const named = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  return Promise.all((named === undefined ? Object.values(commands) : [named]).map((load) => load()));
+}
 
 /** Runs a command line and returns its exit code. */
 export async function runProgram(args: readonly string[], context: CommandContext): Promise<number> {
@@ -24,7 +36,7 @@ export async function runProgram(args: readonly string[], context: CommandContex
     .configureOutput({ writeOut: context.stdout, writeErr: context.stderr })
     .showHelpAfterError("(--help shows what is accepted)")
     .addHelpText("after", "\nExamples:\n  ectus up\n  ectus doctor\n  ectus tenant create 'Acme Corp'");
-  for (const add of commands) add(program, context);
+  for (const add of await loadCommands(args)) add(program, context);
   try {
     await program.parseAsync(args, { from: "user" });
     return exitCodes.done;
@@ -50,11 +62,14 @@ function explain(error: unknown, program: Command, args: readonly string[], cont
   }
   const message = errorMessage(error);
   context.stderr(`ectus: ${message}\n`);
-  const code = error instanceof EctusError ? error.code : "internal_error";
-  if (json) printFault(context, code, message);
-  return error instanceof EctusError && usageCodes.includes(error.code)
-    ? exitCodes.usedWrongly
-    : exitCodes.failed;
+  const coded = error instanceof EctusError || error instanceof CommandFault;
+  if (json) printFault(context, coded ? error.code : "internal_error", message);
+  return isUsage(error) ? exitCodes.usedWrongly : exitCodes.failed;
+}
+
+function isUsage(error: unknown): boolean {
+  if (error instanceof CommandFault) return error.usedWrongly;
+  return error instanceof EctusError && usageCodes.includes(error.code);
 }
 
 /** The innermost command that the arguments name. */

@@ -8,7 +8,8 @@ export interface ProgressOutput {
 }
 
 export interface Progress {
-  readonly source: string;
+  /** Where it comes from, if that is worth saying. */
+  readonly source?: string;
   readonly bytes: number;
   readonly totalBytes: number;
 }
@@ -40,23 +41,21 @@ export function createProgressBar({
 }
 
 function drawnBar(output: ProgressOutput, label: string, now: () => number): ProgressBar {
-  let started: { source: string; at: number; bytes: number } | undefined;
+  let started: { source: string | undefined; at: number; bytes: number } | undefined;
   let last: Progress | undefined;
   let drawnAt = Number.NEGATIVE_INFINITY;
   let ended = false;
   const draw = (progress: Progress, at: number) => {
     const seconds = started === undefined ? 0 : (at - started.at) / 1000;
     const rate = seconds > 0 && started ? (progress.bytes - started.bytes) / seconds : 0;
-    const text = barLine(label, progress, rate, (output.columns ?? defaultColumns) - 1);
-    // Carriage return, the line, and "erase to the end of the line" (ECMA-48, EL).
-    output.write(`\r${text}\u001B[K`);
+    drawOver(output, lineOf(label, progress, rate, output.columns));
     drawnAt = at;
   };
   return {
     update(progress) {
       if (ended) return;
       const at = now();
-      if (started?.source !== progress.source)
+      if (started === undefined || started.source !== progress.source)
         started = { source: progress.source, at, bytes: progress.bytes };
       last = progress;
       if (at - drawnAt >= redrawEveryMs || progress.bytes >= progress.totalBytes) draw(progress, at);
@@ -85,13 +84,16 @@ function printedLines(output: ProgressOutput, label: string): ProgressBar {
       const reached = Math.floor(shareOf(progress) * 10);
       if (reached <= tenth) return;
       tenth = reached;
-      output.write(`${label} from ${progress.source}: ${reached * 10} % (${amountOf(progress)})\n`);
+      output.write(`${labelOf(label, progress)}: ${reached * 10} % (${amountOf(progress)})\n`);
     },
     end() {
       ended = true;
     },
   };
 }
+
+const labelOf = (label: string, { source }: Progress): string =>
+  source === undefined ? label : `${label} from ${source}`;
 
 const shareOf = ({ bytes, totalBytes }: Progress): number =>
   totalBytes > 0 ? Math.min(Math.max(bytes / totalBytes, 0), 1) : 0;
@@ -101,14 +103,45 @@ const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
 const amountOf = ({ bytes, totalBytes }: Progress): string =>
   `${megabytes(bytes)} of ${megabytes(totalBytes)} MB`;
 
-function barLine(label: string, progress: Progress, bytesPerSecond: number, columns: number): string {
-  const share = shareOf(progress);
-  const percent = `${Math.floor(share * 100)} %`.padStart(5);
+function lineOf(
+  label: string,
+  progress: Progress,
+  bytesPerSecond: number,
+  columns: number | undefined,
+): string {
   const rate = bytesPerSecond > 0 ? `, ${megabytes(bytesPerSecond)} MB/s` : "";
-  const before = `${label} from ${progress.source} `;
-  const after = ` ${percent}  ${amountOf(progress)}${rate}`;
-  const width = Math.min(columns - before.length - after.length - 2, widestBar);
-  if (width < 5) return `${before}${after.trimStart()}`.slice(0, Math.max(columns, 0));
-  const filled = Math.floor(share * width);
-  return `${before}[${"#".repeat(filled)}${".".repeat(width - filled)}]${after}`;
+  return barLine({
+    before: labelOf(label, progress),
+    share: shareOf(progress),
+    after: amountOf(progress) + rate,
+    columns,
+  });
+}
+
+export interface BarLine {
+  readonly before: string;
+  /** From 0 to 1; without it there is no bar. */
+  readonly share: number | undefined;
+  readonly after: string;
+  /** Of the terminal; undefined if it does not say. */
+  readonly columns: number | undefined;
+}
+
+/** A bar with its texts, as wide as fits. */
+export function barLine({ before, share, after, columns = defaultColumns }: BarLine): string {
+  // The last column stays free, or some terminals would begin a new line.
+  const most = Math.max(columns - 1, 0);
+  if (share === undefined) return `${before}  ${after}`.slice(0, most);
+  const known = Math.min(Math.max(share, 0), 1);
+  const percent = `${Math.floor(known * 100)} %`.padStart(5);
+  const end = ` ${percent}  ${after}`;
+  const width = Math.min(most - before.length - 1 - end.length - 2, widestBar);
+  if (width < 5) return `${before} ${end.trimStart()}`.slice(0, most);
+  const filled = Math.floor(known * width);
+  return `${before} [${"#".repeat(filled)}${".".repeat(width - filled)}]${end}`;
+}
+
+/** Replaces the terminal's line: carriage return, the text, and "erase to the end of the line" (ECMA-48, EL). */
+export function drawOver(output: ProgressOutput, text: string): void {
+  output.write(`\r${text}\u001B[K`);
 }

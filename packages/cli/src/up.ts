@@ -1,38 +1,24 @@
 // Where a process is put together: database, storage, engine, jobs and the API, started in the order in which they
 // need each other and stopped in the reverse.
-import { mkdir } from "node:fs/promises";
-import { join } from "node:path";
-import { pathToFileURL } from "node:url";
-import { EctusError, errorMessage, type Logging } from "@ectus/core";
+import type { Logging } from "@ectus/core";
 import { findRunningPostgres, migrate, openDatabase, startJobs } from "@ectus/database";
-import {
-  checkExporterFiles,
-  countDroppedSeries,
-  countLogLines,
-  createInstruments,
-  createOtlpExporter,
-  describeProcess,
-  type Instruments,
-  noInstruments,
-  noTracing,
-  Registry,
-  registerOpenTelemetryApi,
-  startExporter,
-  startRuntimeMetrics,
-  startTracing,
-  type Tracing,
-} from "@ectus/monitoring";
+import { checkExporterFiles } from "@ectus/monitoring";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
+import { clientUrl } from "./client-url.ts";
 import { type Credentials, ensureCredentials } from "./credentials.ts";
+import { openDataDir, storageUrl } from "./data-dir.ts";
 import type { InstanceConfig } from "./instance-config.ts";
-import { type InstanceSecrets, loadInstanceSecrets } from "./instance-secrets.ts";
+import type { InstanceSecrets } from "./instance-secrets.ts";
 import { maintenanceJobs } from "./maintenance-jobs.ts";
 import { openEngine, readProviders } from "./open-engine.ts";
 import { configuredUrls, openPostgres, postgresFolder, unlessFailed } from "./open-postgres.ts";
 import { createProgressBar, type ProgressOutput } from "./progress-bar.ts";
+import { publishSigningKeys, signingKeysOf } from "./signing-keys.ts";
+import { startExports } from "./start-exports.ts";
+import { startTelemetry } from "./telemetry.ts";
 import { portError, tryPort } from "./try-port.ts";
-import { readRevision, version } from "./version.ts";
+import { version } from "./version.ts";
 
 export interface UpOptions {
   readonly instance: InstanceConfig;
@@ -73,35 +59,10 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const providers = await readProviders(config, environment);
   const secrets = await openDataDir(dataDir);
 
-  const registry = new Registry();
-  const instruments = config.METRICS_ENABLED ? createInstruments(registry) : noInstruments;
-  instruments
-    .gauge("ectus_build_info")
-    .labels({ version, revision: await readRevision(environment) })
-    .set(1);
-
   await using started = new AsyncDisposableStack();
-  // A pipe that is closed on the other side takes no more lines; that is no failure of the stop.
-  started.defer(() => logging.flush().catch(() => {}));
-  started.defer(startRuntimeMetrics({ instruments }));
-  started.defer(countDroppedSeries({ registry, instruments }));
-  started.defer(countLogLines({ counts: logging.counts, instruments }));
-  // The first to start and the last to stop, so that a slow start and a slow stop can be seen.
-  const metricsHost = config.METRICS_HOST ?? config.HOST;
-  const exporter = config.METRICS_ENABLED
-    ? await startExporter({
-        registry,
-        instruments,
-        host: metricsHost,
-        port: config.METRICS_PORT,
-        files: config,
-        log: logging.module("metrics"),
-      })
-    : undefined;
-  started.defer(() => exporter?.close());
-  const tracing = openTracing(options.instance, instruments, logging);
-  started.defer(() => tracing.close());
-  started.defer(registerOpenTelemetryApi(tracing));
+  const telemetry = await startTelemetry({ instance: options.instance, logging });
+  started.defer(() => telemetry.close());
+  const { instruments, tracing } = telemetry;
   // A start that fails ends the parts that are still on their way.
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
@@ -135,6 +96,8 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
     slowQueryMs: config.SLOW_QUERY_MS,
   });
   started.defer(() => database.close());
+  const signingKeys = signingKeysOf(config, secrets);
+  await unlessFailed(publishSigningKeys(database, signingKeys), postgres.failed);
   const storage = await openStorage(storageUrl(options.instance));
   const engine = await unlessFailed(openingEngine, postgres.failed);
   const jobs = await unlessFailed(
@@ -148,6 +111,12 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   );
   started.defer(() => jobs.stop());
   signal.throwIfAborted();
+  if (config.EXPORTS_ENABLED) {
+    const parts = { config, database, storage, signingKey: signingKeys[0], telemetry, logging };
+    const exports = await unlessFailed(startExports(parts), postgres.failed);
+    started.defer(() => exports.stop());
+    signal.throwIfAborted();
+  }
   const apiKeySecrets = secretsOf(options.instance, secrets);
   const server = await startServer({
     host: config.HOST,
@@ -171,8 +140,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   let graceMs: number | undefined;
   started.defer(() => server.close(graceMs));
   const url = clientUrl(config.HOST, server.url);
-  const metricsUrl =
-    exporter?.url === undefined ? undefined : `${clientUrl(metricsHost, exporter.url)}/metrics`;
+  const { metricsUrl } = telemetry;
   const credentials = await unlessFailed(
     ensureCredentials({ database, dataDir, apiKeySecrets, baseUrl: url, metricsUrl }),
     postgres.failed,
@@ -183,7 +151,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   const running = started.move();
   return {
     url,
-    metricsUrl: exporter?.listening === true ? metricsUrl : undefined,
+    metricsUrl: telemetry.listening ? metricsUrl : undefined,
     dataDir,
     models: engine.models().map(({ id }) => id),
     chatModel: engine.models().find(({ operations }) => operations.includes("chat"))?.id,
@@ -197,29 +165,6 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   };
 }
 
-function openTracing(
-  { config, environment }: InstanceConfig,
-  instruments: Instruments,
-  logging: Logging,
-): Tracing {
-  if (config.OTEL_SDK_DISABLED) return noTracing;
-  return startTracing({
-    exporter: createOtlpExporter({
-      endpoint: config.OTEL_EXPORTER_OTLP_ENDPOINT,
-      headers: config.OTEL_EXPORTER_OTLP_HEADERS ?? {},
-    }),
-    resource: describeProcess({
-      serviceName: config.OTEL_SERVICE_NAME,
-      version,
-      attributes: config.OTEL_RESOURCE_ATTRIBUTES,
-      environment,
-    }),
-    sampleRatio: config.OTEL_TRACES_SAMPLER_ARG,
-    instruments,
-    log: logging.module("tracing"),
-  });
-}
-
 /** Fails early when the port is taken, unless by the instance of the same folder: the folder's lock says that better. */
 async function refuseTakenPort({ config, dataDir }: InstanceConfig): Promise<void> {
   const fault = await tryPort(config.HOST, config.PORT);
@@ -229,40 +174,8 @@ async function refuseTakenPort({ config, dataDir }: InstanceConfig): Promise<voi
   throw portError(config.HOST, config.PORT, fault);
 }
 
-/** Where an instance keeps files. */
-export function storageUrl({ config, dataDir }: InstanceConfig): string {
-  return config.STORAGE_URL ?? pathToFileURL(join(dataDir, "files")).href;
-}
-
 /** The secrets that API keys are stored under, the newest first. */
 function secretsOf({ config }: InstanceConfig, secrets: InstanceSecrets): readonly [string, ...string[]] {
   const [newest = secrets.apiKeySecret, ...older] = config.API_KEY_SECRET ?? [];
   return [newest, ...older];
-}
-
-async function openDataDir(dataDir: string): Promise<InstanceSecrets> {
-  try {
-    // The embedded database's user has to pass through.
-    await mkdir(dataDir, { recursive: true, mode: 0o711 });
-    return await loadInstanceSecrets(dataDir);
-  } catch (error) {
-    if (error instanceof EctusError) throw error;
-    throw new EctusError(
-      "invalid_config",
-      {
-        faults: `  DATA_DIR: got ${JSON.stringify(dataDir)}, which cannot be used (${errorMessage(error)}); accepts a folder that this user can write to`,
-      },
-      { cause: error },
-    );
-  }
-}
-
-const everyAddress = new Set(["0.0.0.0", "::", "::0"]);
-
-/** The server's URL as a client reaches it: one that listens on a single address answers only there. */
-export function clientUrl(host: string, serverUrl: string): string {
-  if (everyAddress.has(host)) return serverUrl;
-  const url = new URL(serverUrl);
-  url.hostname = host.includes(":") ? `[${host}]` : host;
-  return url.origin;
 }

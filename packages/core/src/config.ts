@@ -56,6 +56,18 @@ function parseSecrets(text: string): readonly string[] | undefined {
   return secrets.every((secret) => secret.length >= minimumSecretLength) ? secrets : undefined;
 }
 
+function parseSeeds(text: string): readonly string[] | undefined {
+  const seeds = text.split(",").map((seed) => seed.trim());
+  return seeds.every((seed) => /^[\w-]{43}$/.test(seed)) ? seeds : undefined;
+}
+
+const wholeNumber =
+  (least: number, most: number) =>
+  (text: string): number | undefined => {
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+    return value >= least && value <= most ? value : undefined;
+  };
+
 function parseList(text: string): readonly string[] {
   return text
     .split(",")
@@ -175,9 +187,39 @@ export const variables = {
     parse: parseSecrets,
   }),
   STORAGE_URL: variable({
-    help: "Where tenants' files are kept. Unset: the folder files in DATA_DIR.",
-    accepts: "a URL like file:///var/lib/ectus/files",
-    parse: urlOf("file:"),
+    help: "Where tenants' files and exports are kept. Unset: the folder files in DATA_DIR.",
+    accepts: "a URL like file:///var/lib/ectus/files or s3://bucket/prefix?region=eu-central-1",
+    parse: urlOf("file:", "s3:"),
+  }),
+  SIGNING_KEY: variable({
+    help: "Ed25519 key that exports are signed with. To rotate, put the new one first. Unset: made on first start, for one process.",
+    accepts: "seeds of 32 bytes in base64url, 43 characters each, separated by commas",
+    secret: true,
+    parse: parseSeeds,
+  }),
+  EXPORTS_ENABLED: variable({
+    help: "Whether this process runs exports; false for the API where `ectus worker` runs them.",
+    accepts: "true or false",
+    default: "true",
+    parse: trueOrFalse,
+  }),
+  EXPORT_CONCURRENCY: variable({
+    help: "Exports that run at a time, over all processes.",
+    accepts: "a whole number from 1 to 64",
+    default: "2",
+    parse: wholeNumber(1, 64),
+  }),
+  EXPORT_BYTES_PER_SECOND: variable({
+    help: "Bytes that one export reads a second at most, so that requests do not wait for it; 0 is no limit.",
+    accepts: "a whole number from 0 to 10000000000",
+    default: "20000000",
+    parse: wholeNumber(0, 10_000_000_000),
+  }),
+  EXPORT_TTL_HOURS: variable({
+    help: "Hours for which a finished export can be downloaded.",
+    accepts: "a whole number from 1 to 8760",
+    default: "168",
+    parse: wholeNumber(1, 8_760),
   }),
   AI_PROVIDERS: variable({
     help: "File that describes providers, models, prices and routes. Unset: the built-in model.",

@@ -137,7 +137,36 @@ export const errorCodes = define({
     message: (d) => `${d.reason ?? "The object is in a state that does not allow this."}`,
   },
 
+  idempotency_mismatch: {
+    status: 409,
+    type: "invalid_request_error",
+    message: () =>
+      "The Idempotency-Key was used before, for another request. Use a new key, or send the same request.",
+  },
+  export_not_ready: {
+    status: 409,
+    type: "invalid_request_error",
+    message: (d) =>
+      `The export is ${d.state}, so there is nothing to download${d.reason ? `: ${d.reason}` : ". Wait until its state is ready."}`,
+  },
+  export_expired: {
+    status: 410,
+    type: "invalid_request_error",
+    message: (d) => `The export expired at ${d.expiredAt} and was removed. Ask for a new one.`,
+  },
+  range_not_satisfiable: {
+    status: 416,
+    type: "invalid_request_error",
+    message: (d) => `The range begins after the end: there are ${d.bytes} bytes.`,
+  },
+
   // Limits
+  too_many_exports: {
+    status: 429,
+    type: "rate_limit_error",
+    message: (d) =>
+      `There are ${d.limit} exports that wait or run, the most at a time. Wait for one of them, or delete it.`,
+  },
   rate_limit_exceeded: {
     status: 429,
     type: "rate_limit_error",
@@ -231,6 +260,33 @@ export const errorCodes = define({
     status: 500,
     type: "server_error",
     message: () => "Something failed here that should not have. Give the operator the request id.",
+  },
+
+  // Exports
+  export_incomplete: {
+    status: 500,
+    type: "server_error",
+    message: (d) => `The export was given up, since it would not have been complete: ${d.reason}.`,
+  },
+  export_superseded: {
+    status: 409,
+    type: "server_error",
+    message: () => "The export was deleted, or another worker has taken it up.",
+  },
+  data_map_mismatch: {
+    status: 500,
+    type: "server_error",
+    message: (d) => `The data map does not fit the database, so nobody can say what is whose:\n${d.faults}`,
+  },
+  bag_invalid: {
+    status: 400,
+    type: "invalid_request_error",
+    message: (d) => `This is not a whole and unchanged export: ${d.reason}`,
+  },
+  import_refused: {
+    status: 409,
+    type: "invalid_request_error",
+    message: (d) => `The export cannot be imported: ${d.reason}`,
   },
 
   // Start and command line

@@ -58,6 +58,11 @@ export function isLockTimeout(thrown: unknown): boolean {
   return thrown instanceof pg.DatabaseError && thrown.code === "55P03";
 }
 
+/** Whether the server ended `thrown`'s transaction since it and others waited for each other (SQLSTATE 40P01). */
+export function isDeadlock(thrown: unknown): boolean {
+  return thrown instanceof pg.DatabaseError && thrown.code === "40P01";
+}
+
 /** Whether `thrown` is a violation of a foreign key (SQLSTATE 23503). */
 export function isForeignKeyViolation(thrown: unknown): boolean {
   return thrown instanceof pg.DatabaseError && thrown.code === "23503";

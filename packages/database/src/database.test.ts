@@ -5,7 +5,7 @@ import { recordingLog } from "../../../tests/postgres/recording-log.ts";
 import { type StallingProxy, startStallingProxy } from "../../../tests/postgres/stalling-proxy.ts";
 import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
 import { until } from "../../../tests/postgres/until.ts";
-import { type Database, type DatabaseOptions, openDatabase } from "./database.ts";
+import { type Database, type DatabaseOptions, openDatabase, platformTenantId } from "./database.ts";
 
 const { log, lines } = recordingLog();
 let testDatabase: TestDatabase;
@@ -197,10 +197,16 @@ test("a session that runs as another role is refused", async () => {
       startup.replace("role=ectus_app", "geqo=off      "),
     );
     const database = open({ url: proxy.through(url.href) });
-    await expect(database.ping()).rejects.toMatchObject({
+    const refusal = {
       code: "schema_mismatch",
       message: expect.stringContaining("the session runs as pooled and not as ectus_app"),
-    });
+    };
+    await expect(database.ping()).rejects.toMatchObject(refusal);
+    const snapshot = database.inSnapshot(
+      { tenantId: platformTenantId, tables: [], readers: 1 },
+      async () => {},
+    );
+    await expect(snapshot).rejects.toMatchObject(refusal);
   } finally {
     await owner.query("drop role pooled");
   }

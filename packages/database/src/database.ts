@@ -8,6 +8,7 @@ import { currentSpan, type Instruments, noInstruments, type Span } from "@ectus/
 import { Kysely, type Transaction } from "kysely";
 import pg from "pg";
 import { sendCancelRequest } from "./cancel-request.ts";
+import { type CopyOut, copyOut } from "./copy-out.ts";
 import { rowsOf, toDatabaseError } from "./database-errors.ts";
 import { databaseAttributes, type ServerAddress, type StatementParents } from "./database-spans.ts";
 import { connectionErrorReason, lostConnectionReason } from "./error-reasons.ts";
@@ -16,7 +17,10 @@ import { type Listener, type ListenOptions, listen } from "./listener.ts";
 import { databaseMetrics } from "./metrics.ts";
 import { appRole } from "./roles.ts";
 import type { DB } from "./schema.ts";
-import { type CopyOut, Session, type SessionOptions } from "./session.ts";
+import { Session, type SessionOptions } from "./session.ts";
+import { checkRole, withSessionOptions } from "./session-role.ts";
+import { inSnapshot, type Snapshot, type SnapshotOptions } from "./snapshot.ts";
+import type { SnapshotConnections } from "./snapshot-connection.ts";
 import { queryOfKind, setKind, type TableName } from "./statement-kind.ts";
 
 /** The reserved tenant that the operator's keys and the platform's audit entries belong to. */
@@ -55,6 +59,11 @@ export interface Database {
    * left ends the transaction and its connection, and so does the abort of the signal.
    */
   copyOut(tx: TenantTransaction, copy: CopyOut): Promise<Readable>;
+  /**
+   * Runs `work` on one state of a tenant's rows, which several connections outside of the pool read at once. What
+   * happens meanwhile is not in it, and no table of it is changed otherwise than by rows.
+   */
+  inSnapshot<T>(options: SnapshotOptions, work: (snapshot: Snapshot) => Promise<T>): Promise<T>;
   /** Listens on a connection of its own. */
   listen(options: Omit<ListenOptions, "connect" | "onLost">): Listener;
   /** Resolves when the database answers; rejects with `database_unavailable`. */
@@ -162,22 +171,25 @@ export function openDatabase(options: DatabaseOptions): Database {
   // by the second one, and must not end the process.
   pool.on("connect", (client) => client.on("error", (error) => onLost(client, error)));
 
-  const lost = new WeakSet<pg.PoolClient>();
+  const lost = new WeakSet<pg.Client>();
   // Each connection that broke counts once, however many say so.
-  function onLost(client: pg.PoolClient, error: unknown): void {
+  function onLost(client: pg.Client, error: unknown): void {
     if (closing || lost.has(client)) return;
     lost.add(client);
     metrics.connectionFailed(lostConnectionReason(error));
+  }
+
+  function cancel(client: pg.Client): Promise<void> {
+    const sent = sendCancelRequest(client, clientOptions, cancelTimeoutMs).finally(() => ends.delete(sent));
+    ends.add(sent);
+    return sent;
   }
 
   const sessionOptions: SessionOptions = {
     metrics,
     statementTimeoutMs,
     silenceMs,
-    cancel: (client) => {
-      const sent = sendCancelRequest(client, clientOptions, cancelTimeoutMs).finally(() => ends.delete(sent));
-      ends.add(sent);
-    },
+    cancel: (client) => void cancel(client),
     onLost,
     release: (client, isBroken) => outside(() => client.release(isBroken)),
   };
@@ -206,6 +218,17 @@ export function openDatabase(options: DatabaseOptions): Database {
     }
   }
 
+  const closed = new AbortController();
+  const snapshots: SnapshotConnections = {
+    createClient: () => new pg.Client({ ...clientOptions, keepAliveInitialDelayMillis: 10_000 }),
+    checkRole: (client) => checkRole(client, connectionTimeoutMillis),
+    cancel,
+    onLost,
+    metrics,
+    outside,
+    silenceMs,
+  };
+
   const kysely = new Kysely<DB>({ dialect: sessionDialect(acquire) });
 
   async function run<Row extends object>(query: Query): Promise<Row[]> {
@@ -232,7 +255,12 @@ export function openDatabase(options: DatabaseOptions): Database {
       });
     },
     copyOut: (tx, copy) =>
-      tx.getExecutor().provideConnection((connection) => (connection as Session).copyOut(copy)),
+      tx.getExecutor().provideConnection((connection) => copyOut(connection as Session, copy, silenceMs)),
+    inSnapshot: (options, work) => {
+      const { signal } = options;
+      const either = signal === undefined ? closed.signal : AbortSignal.any([signal, closed.signal]);
+      return inSnapshot(snapshots, { ...options, signal: either }, work);
+    },
     listen: (listening) =>
       listen({
         ...listening,
@@ -245,6 +273,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     },
     async close() {
       closing = true;
+      closed.abort(toDatabaseError(new Error("Client was closed and is not queryable")));
       hidePool();
       // Kysely would end the pool only if it was used.
       await pool.end();
@@ -260,25 +289,6 @@ export function openDatabase(options: DatabaseOptions): Database {
 
 const setTenants = "select set_config('ectus.tenants', $1, true)";
 const uuid = /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/i;
-
-/** The URL with options of the session added; a URL's own would otherwise replace them, the role with them. */
-function withSessionOptions(url: string, options: readonly string[]): string {
-  const changed = new URL(url);
-  const own = changed.searchParams.get("options");
-  changed.searchParams.set("options", [...(own === null ? [] : [own]), ...options].join(" "));
-  return changed.href;
-}
-
-// A connection pooler may drop the options of a session. Row security must not hang on that.
-async function checkRole(client: pg.ClientBase, query_timeout: number): Promise<void> {
-  const query = { text: "select current_user as role", query_timeout };
-  const { rows } = await client.query(query);
-  if (rows[0].role !== appRole) {
-    throw new EctusError("schema_mismatch", {
-      reason: `the session runs as ${rows[0].role} and not as ${appRole}. Let DATABASE_URL log in as ${appRole}, or connect without a pooler that drops session options.`,
-    });
-  }
-}
 
 function isQueueTimeout(error: unknown): boolean {
   return error instanceof Error && error.message === "timeout exceeded when trying to connect";

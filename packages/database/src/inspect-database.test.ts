@@ -31,6 +31,7 @@ test("a migrated database is as it should be", async () => {
     serverVersion: expect.any(Number),
     schemaFault: undefined,
     rowSecurityFaults: [],
+    dataMapFaults: [],
     partitions: [
       { table: "usage", missingMonths: [], defaultHasRows: false },
       { table: "audit_log", missingMonths: [], defaultHasRows: false },
@@ -55,6 +56,11 @@ test("rows in the default partition are seen, and only by the owner", async () =
 test("a table without row security is named", async () => {
   await owner.query("alter table files no force row level security");
   expect((await inspect()).rowSecurityFaults).toEqual(["the table files has no row security"]);
+});
+
+test("a column that the data map lacks is named", async () => {
+  await owner.query("alter table users add column phone text");
+  expect((await inspect()).dataMapFaults).toEqual([expect.stringContaining("The column phone of users")]);
 });
 
 test("a login that may not become the application's role is told", async () => {

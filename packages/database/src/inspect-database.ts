@@ -1,5 +1,7 @@
 // Looks at a database from outside, for `ectus doctor`: what it is and whether it is as this version needs it.
 import pg from "pg";
+import { dataMapFaults, readLiveColumns } from "./data-map-check.ts";
+import type { Query } from "./database.ts";
 import { schemaFault } from "./migrate.ts";
 import { appRole } from "./roles.ts";
 
@@ -10,6 +12,8 @@ export interface DatabaseFacts {
   readonly schemaFault: string | undefined;
   /** Why row security does not hold for the application; empty if it does. */
   readonly rowSecurityFaults: readonly string[];
+  /** In what the tables and columns are not as the data map says; empty if they are. */
+  readonly dataMapFaults: readonly string[];
   readonly partitions: readonly PartitionFacts[];
 }
 
@@ -45,6 +49,7 @@ export async function inspectDatabase(options: InspectOptions): Promise<Database
       serverVersion: version.rows[0].version as number,
       schemaFault: fault,
       rowSecurityFaults: fault === undefined ? await findRowSecurityFaults(client) : [],
+      dataMapFaults: fault === undefined ? await findDataMapFaults(client) : [],
     };
   });
   if (asApp.schemaFault !== undefined) return { ...asApp, partitions: [] };
@@ -103,6 +108,12 @@ async function findRowSecurityFaults(client: pg.Client): Promise<string[]> {
   );
   for (const { relname } of open.rows) faults.push(`the table ${relname} has no row security`);
   return faults;
+}
+
+async function findDataMapFaults(client: pg.Client): Promise<readonly string[]> {
+  const query = async <Row extends object>({ text, values }: Query): Promise<Row[]> =>
+    (await client.query<Row & pg.QueryResultRow>(text, [...values])).rows;
+  return dataMapFaults(await readLiveColumns(query));
 }
 
 async function inspectPartitions(

@@ -1,26 +1,11 @@
 // Jobs and schedules through pg-boss, whose queries pass through the same place as all others. Each run is a trace of
 // its own, linked to the request that asked for it.
-import {
-  currentContext,
-  type Logger,
-  newUuid,
-  type RequestContext,
-  runInContext,
-  type Traceparent,
-} from "@ectus/core";
-import { errorTypeOf, noTracing, type Span, type SpanTemplate, type Tracing } from "@ectus/monitoring";
-import { type Link, SpanKind, TraceFlags } from "@opentelemetry/api";
-import {
-  ATTR_MESSAGING_DESTINATION_NAME,
-  ATTR_MESSAGING_MESSAGE_ID,
-  ATTR_MESSAGING_OPERATION_NAME,
-  ATTR_MESSAGING_OPERATION_TYPE,
-  ATTR_MESSAGING_SYSTEM_NAME,
-  MESSAGING_OPERATION_TYPE_VALUE_PROCESS,
-} from "@opentelemetry/semantic-conventions/incubating";
+import { currentContext, type Logger } from "@ectus/core";
+import { noTracing, type Tracing } from "@ectus/monitoring";
 import { type Job, PgBoss } from "pg-boss";
 import type { Database } from "./database.ts";
-import { type JobOrigin, jobData, readJobData } from "./job-origin.ts";
+import { jobData } from "./job-origin.ts";
+import { jobTemplate, runJob } from "./job-run.ts";
 
 /** Schema that pg-boss keeps its tables in. */
 export const jobSchema = "pgboss";
@@ -94,17 +79,12 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     const template = jobTemplate(name);
     await boss.work(name, { pollingIntervalSeconds: pollSeconds }, async ([job]) => {
       if (job === undefined) return;
-      const origin = readJobData(job.data);
-      const span = beginRun(tracing, template, job, origin);
-      await runInContext(contextOf(origin, span), () => perform(job, run, span));
+      const { id, data, retryCount } = job;
+      await runJob({ tracing, template, id, origin: data, retryCount }, () => perform(job, run));
     });
   }
 
-  async function perform(
-    job: Job<unknown>,
-    run: JobDefinition["run"],
-    span: Span | undefined,
-  ): Promise<void> {
+  async function perform(job: Job<unknown>, run: JobDefinition["run"]): Promise<void> {
     const { name } = job;
     const started = performance.now();
     const durationMs = (): number => Math.round(performance.now() - started);
@@ -112,12 +92,8 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
       const result = await run(job.signal);
       log.info({ job: name, durationMs: durationMs(), ...result }, "job done");
     } catch (error) {
-      span?.keep("error");
-      span?.fail(errorTypeOf(error));
       log.error({ job: name, durationMs: durationMs(), err: error }, "job failed");
       throw error;
-    } finally {
-      span?.end();
     }
   }
 
@@ -128,42 +104,4 @@ export async function startJobs(options: JobsOptions): Promise<Jobs> {
     },
     stop: (graceMs = defaultGraceMs) => boss.stop({ graceful: true, timeout: graceMs }),
   };
-}
-
-function jobTemplate(name: string): SpanTemplate {
-  return {
-    name: `job ${name}`,
-    kind: SpanKind.CONSUMER,
-    attributes: {
-      [ATTR_MESSAGING_SYSTEM_NAME]: "pg-boss",
-      [ATTR_MESSAGING_OPERATION_NAME]: "process",
-      [ATTR_MESSAGING_OPERATION_TYPE]: MESSAGING_OPERATION_TYPE_VALUE_PROCESS,
-      [ATTR_MESSAGING_DESTINATION_NAME]: name,
-    },
-  };
-}
-
-function beginRun(
-  tracing: Tracing,
-  template: SpanTemplate,
-  { id, retryCount }: Job<unknown>,
-  origin: JobOrigin | undefined,
-): Span | undefined {
-  const asked = origin?.trace;
-  const span = tracing.beginTrace(template, asked === undefined ? [] : [linkTo(asked)]);
-  // Who looks at the request's trace looks for what came of it.
-  if (asked?.isSampled) span?.keep("sampled");
-  return span?.setAttribute(ATTR_MESSAGING_MESSAGE_ID, id).setAttribute("ectus.job.retry_count", retryCount);
-}
-
-function linkTo({ traceId, parentId, isSampled }: Traceparent): Link {
-  const traceFlags = isSampled ? TraceFlags.SAMPLED : TraceFlags.NONE;
-  return { context: { traceId, spanId: parentId, traceFlags, isRemote: true } };
-}
-
-/** Of the request that asked for the run; one that is due by its schedule has an id of its own, that of its trace. */
-function contextOf(origin: JobOrigin | undefined, span: Span | undefined): RequestContext {
-  const id = `job_${span?.traceId ?? newUuid().replaceAll("-", "")}`;
-  const { correlationId, requestId } = origin ?? { correlationId: id, requestId: id };
-  return { correlationId, requestId, span };
 }

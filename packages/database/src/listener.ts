@@ -1,8 +1,8 @@
 // LISTEN on a connection of its own that comes back by itself, and says how long ago it was last known to be alive:
 // who caches by its notifications must know when they cannot have arrived.
-import type { Duplex } from "node:stream";
 import { errorMessage, type Logger } from "@ectus/core";
 import type pg from "pg";
+import { endClient } from "./end-client.ts";
 import { type ConnectionErrorReason, connectionErrorReason } from "./error-reasons.ts";
 
 export interface ListenOptions {
@@ -27,7 +27,6 @@ export interface Listener {
 
 const heartbeatMs = 250;
 const heartbeatTimeoutMs = 1_000;
-const endTimeoutMs = 1_000;
 const reconnectMs = { first: 50, most: 2_000 };
 
 export function listen(options: ListenOptions): Listener {
@@ -44,7 +43,7 @@ export function listen(options: ListenOptions): Listener {
     client = undefined;
     deliveredUpTo = Number.NEGATIVE_INFINITY;
     clearTimeout(timer);
-    void end(broken);
+    void endClient(broken);
     if (closed) return;
     onLost?.(reason);
     log.warn({ reason: message }, "notification connection lost");
@@ -108,21 +107,7 @@ export function listen(options: ListenOptions): Listener {
       const open = client;
       client = undefined;
       markReady();
-      if (open !== undefined) await end(open);
+      if (open !== undefined) await endClient(open);
     },
   };
-}
-
-/** Says goodbye, and cuts the connection if that is not answered. */
-async function end(client: pg.Client): Promise<void> {
-  const cut = setTimeout(() => streamOf(client)?.destroy(), endTimeoutMs);
-  cut.unref();
-  // A connection that has failed cannot say goodbye.
-  await client.end().catch(() => {});
-  clearTimeout(cut);
-}
-
-// pg has no other way to end a connection whose peer is silent.
-function streamOf(client: pg.Client): Duplex | undefined {
-  return (client as unknown as { readonly connection?: { readonly stream?: Duplex } }).connection?.stream;
 }

@@ -492,3 +492,11 @@ test("without instruments slow statements are logged all the same", async () => 
   await open({ instruments: noInstruments, slowQueryMs: 50 }).run(query("select pg_sleep(0.1)"));
   expect(recording.lines.some(({ msg }) => msg === "slow statement")).toBe(true);
 });
+
+test("statements of exports take as long as their data and are not slow", async () => {
+  const database = open({ slowQueryMs: 20 });
+  for (const operation of ["export_copy", "export_digest", "export_count"])
+    await database.run({ ...query("select pg_sleep(0.05)"), operation });
+  expect(countedIn(registry, "db_slow_queries_total")).toEqual([]);
+  expect(recording.lines.filter(({ msg }) => msg === "slow statement")).toEqual([]);
+});

@@ -56,6 +56,13 @@ async function fill(tenantId: string): Promise<void> {
   await owner.query("insert into token_budgets values ($1, '2026-01-01', 1)", own);
   await owner.query(`insert into token_leases values ($1, '2026-01-01', ${id}, 1, now())`, own);
   await owner.query(`insert into rate_windows values ($1, ${id}, now(), 1, 1)`, own);
+  await owner.query(
+    `with e as (insert into exports (tenant_id, id, created_by_type, row_format, compression, scope)
+                values ($1, ${id}, 'operator', 'csv', 'none', '{}') returning *)
+     insert into export_parts (tenant_id, export_id, path, kind, blob_id, bytes, sha256)
+     select tenant_id, id, 'bagit.txt', 'tag', ${id}, 1, sha256('x') from e`,
+    own,
+  );
 }
 
 beforeAll(async () => {
@@ -94,9 +101,12 @@ test("every table of the schema is a tenant's or known to hold nothing of tenant
     "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition",
   );
   const names = new Set(tables.map(({ name }) => name));
-  expect(rows.map(({ relname }) => relname).filter((name) => !names.has(name))).toEqual([
-    "schema_migrations",
-  ]);
+  expect(
+    rows
+      .map(({ relname }) => relname)
+      .filter((name) => !names.has(name))
+      .toSorted(),
+  ).toEqual(["schema_migrations", "signing_keys"]);
   expect(names.size).toBeGreaterThanOrEqual(11);
 });
 
@@ -208,6 +218,7 @@ test.each([
   ["mark a migration as applied", "insert into schema_migrations values (9999, 'x', 'x')"],
   ["change the audit log", "update audit_log set action = 'other'"],
   ["delete usage", "delete from usage"],
+  ["change a signing key", "update signing_keys set kid = kid"],
   ["read the server's files", "select pg_read_file('/etc/passwd')"],
 ])("the application's role cannot %s", async (_, sql) => {
   await expect(asApp(mine, sql)).rejects.toThrow(/permission denied|must be (owner|able)|must be owner/);
@@ -244,7 +255,7 @@ test("a view shows what its reader may see, and no more", async () => {
   expect((await asApp(undefined, read)).rows).toEqual([]);
 });
 
-test("two functions see past row security, both with their search path set and closed to the public", async () => {
+test("few functions see past row security, each with its search path set and closed to the public", async () => {
   const { rows } = await owner.query(
     `select p.oid::regprocedure::text as name, array_to_string(proconfig, ';') as config,
             has_function_privilege('public', p.oid, 'execute') as public
@@ -252,8 +263,11 @@ test("two functions see past row security, both with their search path set and c
   );
   const config = "search_path=pg_catalog, public, pg_temp";
   expect(rows).toEqual([
+    { name: "claim_export(uuid,interval,integer,integer)", config, public: false },
     { name: "find_api_key(bytea[])", config, public: false },
+    { name: "find_expired_exports(integer)", config, public: false },
     { name: "reclaim_lease()", config, public: false },
+    { name: "unfinished_exports()", config, public: false },
   ]);
 });
 

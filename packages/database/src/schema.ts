@@ -41,6 +41,51 @@ export interface Completions {
   nul_replaced: Generated<boolean>;
 }
 
+export interface ExportParts {
+  tenant_id: string;
+  export_id: string;
+  path: string;
+  kind: "rows" | "file" | "tag";
+  blob_id: string;
+  bytes: number;
+  sha256: Buffer;
+  source: string | null;
+  number: number | null;
+  row_count: number | null;
+  row_bytes: number | null;
+  row_digest: string | null;
+  last_key: ColumnType<unknown | null, string | null | undefined, string | null>;
+}
+
+export interface Exports {
+  tenant_id: string;
+  id: string;
+  created_at: ColumnType<Date, Date | string | undefined, Date | string>;
+  created_by_type: "api_key" | "operator";
+  created_by_id: string | null;
+  origin: ColumnType<unknown | null, string | null | undefined, string | null>;
+  idempotency_key: string | null;
+  row_format: "ndjson" | "csv";
+  compression: "none" | "gzip" | "zstd";
+  scope: ColumnType<unknown, string, string>;
+  state: Generated<"queued" | "running" | "ready" | "failed" | "expired">;
+  phase: Generated<"waiting" | "snapshot" | "tables" | "audit_log" | "files" | "verifying" | "sealing" | "done">;
+  attempt: Generated<number>;
+  worker_id: string | null;
+  lease_until: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  started_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  rows_done: Generated<number>;
+  rows_expected: number | null;
+  bytes_done: Generated<number>;
+  bytes_expected: number | null;
+  finished_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  expires_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
+  bag_name: string | null;
+  bag_digest: Buffer | null;
+  error_code: string | null;
+  error_message: string | null;
+}
+
 export interface Files {
   tenant_id: string;
   id: string;
@@ -76,6 +121,12 @@ export interface SchemaMigrations {
   name: string;
   checksum: string;
   applied_at: ColumnType<Date, Date | string | undefined, Date | string>;
+}
+
+export interface SigningKeys {
+  kid: string;
+  public_key: Buffer;
+  created_at: ColumnType<Date, Date | string | undefined, Date | string>;
 }
 
 export interface Tenants {
@@ -142,10 +193,13 @@ export interface DB {
   api_keys: ApiKeys;
   audit_log: AuditLog;
   completions: Completions;
+  export_parts: ExportParts;
+  exports: Exports;
   files: Files;
   messages: Messages;
   rate_windows: RateWindows;
   schema_migrations: SchemaMigrations;
+  signing_keys: SigningKeys;
   tenants: Tenants;
   token_budgets: TokenBudgets;
   token_leases: TokenLeases;

@@ -2,7 +2,6 @@
 // as a cursor or as a COPY. Here it is measured, its errors are translated, and it is known whether the connection may
 // be used again.
 import { AsyncLocalStorage } from "node:async_hooks";
-import { addAbortSignal, finished, type Readable } from "node:stream";
 import { currentSpan, type Span } from "@ectus/monitoring";
 import type {
   AbortableOperationOptions,
@@ -12,7 +11,6 @@ import type {
   TransactionSettings,
 } from "kysely";
 import pg from "pg";
-import { type CopyToStreamQuery, to as copyTo } from "pg-copy-streams";
 import { isConnectionError, toDatabaseError } from "./database-errors.ts";
 import type { StatementParents } from "./database-spans.ts";
 import {
@@ -22,16 +20,8 @@ import {
   statementFailure,
 } from "./error-reasons.ts";
 import type { DatabaseMetrics, RunningTransaction, TransactionOutcome } from "./metrics.ts";
-import { noAnswer, openCursor } from "./row-cursor.ts";
-import {
-  beginKind,
-  commitKind,
-  kindOf,
-  rollbackKind,
-  type StatementKind,
-  setKind,
-  type TableName,
-} from "./statement-kind.ts";
+import { openCursor } from "./row-cursor.ts";
+import { beginKind, commitKind, kindOf, rollbackKind, type StatementKind } from "./statement-kind.ts";
 
 export interface SessionOptions {
   readonly metrics: DatabaseMetrics;
@@ -59,20 +49,17 @@ export interface Statement {
   readonly sharedBy?: readonly (Span | undefined)[];
 }
 
-/** A `copy … to stdout`. It takes no parameters. */
-export interface CopyOut {
-  readonly text: string;
-  readonly table: TableName;
-  /**
-   * How long it may take, also because of a slow reader; an hour by default. So long the server lets later statements of
-   * the transaction take, too.
-   */
-  readonly timeoutMs?: number;
-  readonly signal?: AbortSignal;
+/** A connection that a statement has for itself while its answer is read. Of its three ends the first call counts. */
+export interface HeldConnection {
+  readonly client: pg.PoolClient;
+  /** It was read to its end. */
+  end(): void;
+  /** It failed. Gives the error as the rest of the program should see it. */
+  fail(error: unknown, timeoutMs?: number): unknown;
+  /** Nobody reads the rest. Has the server end it; the connection is not used any more, because of `fault`. */
+  leave(reason: StatementErrorReason, fault?: Error): void;
 }
 
-const defaultCopyTimeoutMs = 3_600_000;
-const longestTimerMs = 2 ** 31 - 1;
 const changes = new Set(["INSERT", "UPDATE", "DELETE", "MERGE"]);
 
 /** A statement whose answer is still being read. */
@@ -181,59 +168,26 @@ export class Session implements DatabaseConnection {
   }
 
   /**
-   * What a COPY gives. To be read to its end before the next statement: one that is left ends the transaction and its
-   * connection, and so does the abort of the signal.
+   * Begins a statement whose answer somebody else takes from the connection. Until it has ended there can be no other.
+   * `abandon` is called when the transaction ends before.
    */
-  async copyOut({ text, table, timeoutMs = defaultCopyTimeoutMs, signal }: CopyOut): Promise<Readable> {
-    signal?.throwIfAborted();
-    await this.run(setKind, {
-      text: "select set_config('statement_timeout', $1, true)",
-      values: [String(timeoutMs)],
-    });
-    signal?.throwIfAborted();
+  beginReading(kind: StatementKind, text: string, abandon: () => void): HeldConnection {
     this.#refuseIfBusy();
-    const copy: CopyToStreamQuery = copyTo(text);
     const startedMs = performance.now();
-    const leave = (reason: StatementErrorReason, fault = notRead()): void => {
-      if (!end({ reason })) return;
-      this.#fault ??= fault;
-      this.#options.cancel(this.#client);
-    };
-    const end = this.#startReading({ operation: "copy", table }, text, startedMs, {
-      abandon: () => {
-        leave("abandoned");
-        copy.destroy();
+    const end = this.#startReading(kind, text, startedMs, { abandon });
+    return {
+      client: this.#client,
+      end: () => void end(),
+      fail: (error, timeoutMs) => {
+        end(this.#judge(error, startedMs, timeoutMs));
+        return toDatabaseError(error);
       },
-    });
-    // pg calls it with what the server said, and when the connection broke. That of pg-copy-streams leaves the stream
-    // open.
-    const handleError = (error: Error): void => {
-      end(this.#judge(error, startedMs, timeoutMs));
-      copy.destroy(toDatabaseError(error) as Error);
+      leave: (reason, fault = notRead()) => {
+        if (!end({ reason })) return;
+        this.#fault ??= fault;
+        this.#options.cancel(this.#client);
+      },
     };
-    Object.assign(copy, { handleError });
-    const timeUp = (): void => {
-      if (copy.readableLength === 0) {
-        handleError(noAnswer());
-        return;
-      }
-      // It is the reader that is silent; so the server cannot send its error either.
-      const late = new Error(`what a COPY gave was not read within ${timeoutMs} ms`);
-      leave("timeout", late);
-      copy.destroy(late);
-    };
-    const timeout = setTimeout(timeUp, Math.min(timeoutMs + this.#options.silenceMs, longestTimerMs));
-    timeout.unref();
-    copy.once("end", () => end());
-    finished(copy, (error) => {
-      clearTimeout(timeout);
-      if (error != null) leave(signal?.aborted ? "canceled" : "abandoned");
-    });
-    if (signal !== undefined) addAbortSignal(signal, copy);
-    this.#client.query(copy);
-    // Its first data, or an error, is taken before somebody reads.
-    copy.read(0);
-    return copy;
   }
 
   async begin({ isolationLevel, accessMode }: TransactionSettings): Promise<void> {

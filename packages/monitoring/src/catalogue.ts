@@ -5,12 +5,14 @@ import { databaseCatalogue } from "./catalogue/database.ts";
 import type { CatalogueEntry, ClosedLabel } from "./catalogue/entry.ts";
 import { httpCatalogue } from "./catalogue/http.ts";
 import { itselfCatalogue } from "./catalogue/itself.ts";
+import { lifecycleCatalogue } from "./catalogue/lifecycle.ts";
 import { runtimeCatalogue } from "./catalogue/runtime.ts";
 
 export const catalogue = {
   ...httpCatalogue,
   ...aiCatalogue,
   ...databaseCatalogue,
+  ...lifecycleCatalogue,
   ...itselfCatalogue,
   ...runtimeCatalogue,
 } as const;

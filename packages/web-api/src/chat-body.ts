@@ -35,6 +35,7 @@ export const ChatBody = Type.Object(
     store: Type.Optional(Nullable(Type.Boolean())),
     metadata: Type.Optional(Nullable(Metadata)),
     user: Type.Optional(Nullable(Type.String({ maxLength: 512 }))),
+    safety_identifier: Type.Optional(Nullable(Type.String({ maxLength: 512 }))),
     max_tokens: Type.Optional(Nullable(Tokens)),
     max_completion_tokens: Type.Optional(Nullable(Tokens)),
     temperature: Type.Optional(Nullable(Type.Number({ minimum: 0, maximum: 2 }))),

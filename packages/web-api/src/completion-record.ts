@@ -49,7 +49,8 @@ export function completionRecord(options: {
     created_at: createdAt.toISOString(),
     model: body.model,
     metadata: metadata ?? {},
-    end_user: body.user ?? null,
+    // What OpenAI calls it now, and what older clients send.
+    end_user: body.safety_identifier ?? body.user ?? null,
     request,
     response,
     nul_replaced: replaced,

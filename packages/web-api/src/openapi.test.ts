@@ -23,7 +23,8 @@ describe("the OpenAPI document", () => {
     const { json } = await api.request("GET", "/docs/json");
     for (const { method, url, scope } of api.server.routes) {
       if (method === "HEAD" || url.startsWith("/docs")) continue;
-      const operation = json.paths[url.replace(/:(\w+)/g, "{$1}")]?.[method.toLowerCase()];
+      const path = url.replace(/:(\w+)/g, "{$1}").replace(/\*$/, "{path}");
+      const operation = json.paths[path]?.[method.toLowerCase()];
       expect(operation?.summary, `${method} ${url}`).toBeTypeOf("string");
       if (scope === undefined) {
         expect(operation.security, url).toEqual([]);

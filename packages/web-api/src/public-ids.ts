@@ -3,7 +3,7 @@
 const hex32 = /^[0-9a-f]{32}$/;
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
-export type IdPrefix = "chatcmpl-" | "file-" | "msg-";
+export type IdPrefix = "chatcmpl-" | "export-" | "file-" | "msg-";
 
 /** `018f…-…` becomes `file-018f…`. */
 export function publicId(prefix: IdPrefix, uuid: string): string {

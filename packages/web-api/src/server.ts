@@ -31,10 +31,12 @@ import { addUnreadAnswers } from "./middleware/unread-answers.ts";
 import { type RouteInfo, type RouteTable, recordRoutes } from "./route-table.ts";
 import { addChatCompletions } from "./routes/chat-completions.ts";
 import { addEmbeddings } from "./routes/embeddings.ts";
+import { addExports } from "./routes/export.ts";
 import { addFiles, defaultMaxFileBytes } from "./routes/files.ts";
 import { addHealth } from "./routes/health.ts";
 import { addLogLevels } from "./routes/log-levels.ts";
 import { addModels } from "./routes/models.ts";
+import { addSigningKeys } from "./routes/signing-keys.ts";
 import { addStoredCompletions } from "./routes/stored-completions.ts";
 import { addTenants } from "./routes/tenants.ts";
 import { createSettlements } from "./settlements.ts";
@@ -206,6 +208,8 @@ async function addParts(
     addStoredCompletions(routes, database);
     addEmbeddings(routes, { engine, accounting, signals });
     addFiles(routes, { database, storage, signals, maxFileBytes, log });
+    addExports(routes, { database, storage, signals, stallMs, log });
+    addSigningKeys(routes, database);
     addTenants(routes, { database, apiKeySecret: apiKeySecrets[0] });
     addLogLevels(routes, { database, logging: options.logging });
   });
@@ -245,6 +249,8 @@ async function addDocs(app: App, version: string): Promise<void> {
       components: { securitySchemes: { apiKey: { type: "http", scheme: "bearer" } } },
       security: [{ apiKey: [] }],
     },
+    // OpenAPI knows no asterisk: what it stands for has a name there.
+    transform: ({ schema, url }) => ({ schema, url: url.replace(/\/\*$/, "/:path") }),
   });
   await app.register(swaggerUi, { routePrefix: "/docs" });
 }

@@ -19,6 +19,7 @@ const parts: readonly { readonly heading: string; readonly start: RegExp }[] = [
   { heading: "HTTP", start: /^http_/ },
   { heading: "AI", start: /^ai_/ },
   { heading: "Database", start: /^db_/ },
+  { heading: "Customer lifecycle", start: /^export_/ },
   { heading: "The platform and its monitoring", start: /^(ectus|metrics|traces?|log)_/ },
   { heading: "Process and Node.js", start: /^(process|nodejs)_/ },
 ];

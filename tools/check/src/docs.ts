@@ -3,6 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { bucketTables, catalogueTables } from "./catalogue-tables.ts";
 import { configTable } from "./config-table.ts";
+import { dataMapOverview, dataMapTables, retentionTable } from "./data-map-tables.ts";
 import { type ErrorRegistry, errorsTable, listedCodes } from "./errors-table.ts";
 import { type Generators, rewriteBlocks } from "./generated-blocks.ts";
 import { listFiles } from "./source-files.ts";
@@ -12,6 +13,12 @@ const generators: Generators = {
   buckets: async () => bucketTables((await import("@ectus/monitoring")).catalogue),
   catalogue: async () => catalogueTables((await import("@ectus/monitoring")).catalogue),
   config: async () => configTable((await import("@ectus/core")).variables),
+  "data-map": async () => dataMapTables((await import("@ectus/database")).dataMap),
+  "data-map-overview": async () => dataMapOverview((await import("@ectus/database")).dataMap),
+  "data-map-retention": async () => {
+    const { dataMap, retentionClasses } = await import("@ectus/database");
+    return retentionTable(retentionClasses, dataMap);
+  },
   errors: async () => errorsTable((await import("@ectus/core")).errorCodes),
 };
 

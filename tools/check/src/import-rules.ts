@@ -9,7 +9,7 @@ import { listFiles } from "./source-files.ts";
 /** From the ground up. A package may import those in lines before its own. */
 const layers: readonly (readonly string[])[] = [
   ["core"],
-  ["metrics"],
+  ["metrics", "bag"],
   ["monitoring"],
   ["database", "storage"],
   ["ai-engine", "compliance"],

@@ -74,7 +74,10 @@ test("every part of a database is checked", async () => {
     expect(healthy.find("storage")).toMatchObject({ status: "ok" });
     expect(healthy.find("database")?.detail).toMatch(/^DATABASE_URL answers at 127\.0\.0\.1:\d+\/test_/);
 
+    expect(healthy.find("data map")).toMatchObject({ status: "ok" });
+
     await owner.query("alter table files disable row level security");
+    await owner.query("alter table users add column phone text");
     const next = new Date(Date.UTC(new Date().getUTCFullYear(), new Date().getUTCMonth() + 1, 1));
     await owner.query(`drop table usage_${next.toISOString().slice(0, 7).replace("-", "_")}`);
     await owner.query("drop table audit_log_default");
@@ -85,6 +88,10 @@ test("every part of a database is checked", async () => {
     const ill = await runJson(environment);
     expect(ill.code).toBe(1);
     expect(ill.find("row security")?.detail).toContain("the table files has no row security");
+    expect(ill.find("data map")).toMatchObject({
+      status: "fail",
+      detail: expect.stringContaining("The column phone of users is not in the data map"),
+    });
     expect(ill.find("partitions of usage")?.detail).toBe(`none for ${next.toISOString().slice(0, 7)}`);
     expect(ill.find("default partition of audit_log")?.detail).toContain("holds rows");
   } finally {

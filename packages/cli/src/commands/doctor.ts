@@ -2,6 +2,7 @@
 import { errorMessage } from "@ectus/core";
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
+import { storageUrl } from "../data-dir.ts";
 import { type Check, fail, ok, worst } from "../doctor/check.ts";
 import { checkDatabase } from "../doctor/database.ts";
 import { checkDataDir, checkNode } from "../doctor/machine.ts";
@@ -21,7 +22,6 @@ import { hasEmbeddedDatabase, openInstanceDatabase } from "../open-instance-data
 import { configuredUrls } from "../open-postgres.ts";
 import { print, printable } from "../output.ts";
 import { whileStoppable } from "../stop-signals.ts";
-import { storageUrl } from "../up.ts";
 
 interface DoctorFlags extends InstanceFlags {
   readonly port?: string;

@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { createSigningKey } from "@ectus/bag";
 import { findRunningPostgres } from "@ectus/database";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
@@ -129,6 +130,9 @@ describe("on an embedded database", () => {
     expect((await stat(join(dataDir, "credentials.json"))).mode & 0o777).toBe(0o600);
     key = await keyOf(instance);
     expect((await ask(instance.url, key)).status).toBe(200);
+    const { signingKey } = JSON.parse(await readFile(join(dataDir, "secrets.json"), "utf8"));
+    const published = await (await fetch(`${instance.url}/v1/signing-keys`)).json();
+    expect(published).toEqual({ keys: [createSigningKey(signingKey).publicKey] });
     up.signal();
     expect(await up.ended).toBe(0);
     expect(await isRunning(dataDir)).toBe(false);

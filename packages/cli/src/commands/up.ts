@@ -1,13 +1,11 @@
 // `ectus up`: runs an instance until it is told to stop.
 import { join } from "node:path";
-import { type Config, createLogging, errorMessage, type Logging, loadConfig } from "@ectus/core";
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
 import { credentialsFile } from "../credentials.ts";
-import { exitCodes } from "../exit-codes.ts";
-import { type InstanceConfig, readInstanceConfig, withInstanceFlags } from "../instance-config.ts";
-import { print, printable } from "../output.ts";
-import { whileStoppable } from "../stop-signals.ts";
+import { readInstanceConfig, withInstanceFlags } from "../instance-config.ts";
+import { print, printable, quoted } from "../output.ts";
+import { runProcess } from "../run-process.ts";
 import { type Instance, startInstance } from "../up.ts";
 
 interface UpFlags {
@@ -16,11 +14,6 @@ interface UpFlags {
   readonly offline?: boolean;
   readonly json?: boolean;
 }
-
-// Without its database an instance can end no request; this long they have for what needs none.
-const graceAfterFailureMs = 2_000;
-// What waits for the database to come back is not waited for longer than this.
-const stopAfterFailureMs = 5_000;
 
 export function addUp(program: Command, context: CommandContext): void {
   withInstanceFlags(program.command("up"))
@@ -41,48 +34,21 @@ Examples:
     .action((flags: UpFlags) => up(flags, context));
 }
 
-async function up(flags: UpFlags, context: CommandContext): Promise<void> {
+function up(flags: UpFlags, context: CommandContext): Promise<void> {
   const configured = readInstanceConfig(context, flags);
-  const logging = logsOf(configured, flags, context);
-  using watching = new DisposableStack();
-  watching.defer(context.onReload(() => readLevelsAgain(configured, logging)));
-  watching.defer(
-    context.onCrash((error) => {
-      logging.module("cli").fatal({ err: error }, "crashed: nobody caught what was thrown");
-      // What is on its way to the log is written at the exit.
-      context.exitNow(exitCodes.failed);
-    }),
-  );
-  const stopAsked = Promise.withResolvers<void>();
-  let starting = true;
-  let givenUp = false;
-  await whileStoppable(
-    {
-      context,
-      dataDir: configured.dataDir,
-      onFirst(abort) {
-        givenUp = starting;
-        if (starting) abort();
-        else stopAsked.resolve();
-      },
-    },
-    async (signal) => {
-      let instance: Instance;
-      try {
-        instance = await startInstance({
-          instance: configured,
-          offline: flags.offline === true,
-          output: context.progressOutput,
-          signal,
-          logging,
-        });
-      } catch (error) {
-        // Whoever stops a start gets what they asked for.
-        if (givenUp) return;
-        throw error;
-      }
-      starting = false;
-      if (givenUp) return instance.stop();
+  return runProcess({
+    context,
+    instance: configured,
+    flags,
+    start: (logging, signal) =>
+      startInstance({
+        instance: configured,
+        offline: flags.offline === true,
+        output: context.progressOutput,
+        signal,
+        logging,
+      }),
+    onReady(instance) {
       const { url, metricsUrl = null, dataDir, models, credentials } = instance;
       const credentialsPath = credentials === undefined ? null : credentialsFile(dataDir);
       print(
@@ -91,62 +57,9 @@ async function up(flags: UpFlags, context: CommandContext): Promise<void> {
         { object: "instance", url, metricsUrl, data_dir: dataDir, models, credentialsFile: credentialsPath },
         () => welcome(instance),
       );
-      await runUntilStopped(instance, stopAsked.promise, logging, context);
     },
-  );
-}
-
-async function runUntilStopped(
-  instance: Instance,
-  stopAsked: Promise<void>,
-  logging: Logging,
-  context: CommandContext,
-): Promise<void> {
-  try {
-    await Promise.race([stopAsked, instance.failed]);
-  } catch (error) {
-    const log = logging.module("cli");
-    log.fatal({ err: error }, "the instance cannot go on");
-    const stopping = instance.stop(graceAfterFailureMs).catch((failure) => {
-      log.error({ err: failure }, "not everything stopped in order");
-    });
-    const limit = setTimeout(() => {
-      context.stderr(`ectus: ${errorMessage(error)}\n`);
-      context.exitNow(exitCodes.failed);
-    }, stopAfterFailureMs);
-    await stopping;
-    clearTimeout(limit);
-    throw error;
-  }
-  await instance.stop();
-}
-
-function logsOf({ config }: InstanceConfig, { json }: UpFlags, context: CommandContext): Logging {
-  return createLogging({
-    levels: config.LOG_LEVEL,
-    format: logFormat(config, context.terminal && json !== true),
-    ...(json === true ? { destination: context.errorLog } : {}),
   });
 }
-
-/** The environment of a process does not change, but the file may have. */
-function readLevelsAgain({ environment }: InstanceConfig, logging: Logging): void {
-  try {
-    logging.configureLevels(loadConfig(environment, environment.ECTUS_CONFIG).LOG_LEVEL);
-  } catch (error) {
-    logging
-      .module("cli")
-      .error({ err: error }, "the configuration cannot be read again; nothing was changed");
-  }
-}
-
-function logFormat({ LOG_FORMAT }: Config, terminal: boolean): "json" | "pretty" {
-  if (LOG_FORMAT !== "auto") return LOG_FORMAT;
-  return terminal ? "pretty" : "json";
-}
-
-/** As a shell takes it for one word. */
-const quoted = (text: string): string => `'${printable(text).replaceAll("'", "'\\''")}'`;
 
 /** What to type next. */
 export function welcome({

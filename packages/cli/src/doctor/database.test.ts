@@ -7,6 +7,7 @@ const well: DatabaseFacts = {
   serverVersion: 180_004,
   schemaFault: undefined,
   rowSecurityFaults: [],
+  dataMapFaults: [],
   partitions: [{ table: "usage", missingMonths: [], defaultHasRows: false }],
 };
 const faults = (facts: Partial<DatabaseFacts>) =>
@@ -23,6 +24,7 @@ test.each([
   [{ serverVersion: 190_000 }, ["warn", "database version", "fix"]],
   [{ schemaFault: "migrations are missing" }, ["fail", "schema", "fix"]],
   [{ rowSecurityFaults: ["the role can bypass"] }, ["fail", "row security", "fix"]],
+  [{ dataMapFaults: ["The table x is not in the data map."] }, ["fail", "data map", "fix"]],
   [
     { partitions: [{ table: "usage", missingMonths: ["2027-01"], defaultHasRows: false }] },
     ["fail", "partitions of usage", "fix"],

@@ -1,9 +1,11 @@
-// Checks of the database: whether it answers, its version and schema, row security, and the months to come.
+// Checks of the database: whether it answers, its version and schema, row security, the data map, and the months to
+// come.
 import { EctusError, errorMessage } from "@ectus/core";
 import { type DatabaseFacts, inspectDatabase, type PartitionFacts } from "@ectus/database";
 import type { InstanceDatabase } from "../open-instance-database.ts";
 import type { PostgresUrls } from "../open-postgres.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
+import { judgeDataMap } from "./data-map.ts";
 
 const versions = { oldest: 15, newest: 18 };
 const monthsAhead = 2;
@@ -58,6 +60,7 @@ export function judgeDatabase(facts: DatabaseFacts): Check[] {
           facts.rowSecurityFaults.join("; "),
           "As a superuser: alter role ectus_app nosuperuser nobypassrls; grant ectus_app to the role of DATABASE_URL; and enable and force row level security on the tables.",
         ),
+    judgeDataMap(facts.dataMapFaults),
     ...facts.partitions.flatMap(judgePartitions),
   ];
 }

@@ -5,8 +5,8 @@ import { request as requestHttps } from "node:https";
 import { text } from "node:stream/consumers";
 import { type Config, errorMessage } from "@ectus/core";
 import { checkExporterFiles, healthyText } from "@ectus/monitoring";
+import { clientUrl } from "../client-url.ts";
 import { tryPort } from "../try-port.ts";
-import { clientUrl } from "../up.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
 const healthTimeoutMs = 3_000;

@@ -1,8 +1,8 @@
 // Check of the port: it is free, or an instance answers there.
 
 import { errorMessage } from "@ectus/core";
+import { clientUrl } from "../client-url.ts";
 import { tryPort } from "../try-port.ts";
-import { clientUrl } from "../up.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
 
 const healthTimeoutMs = 3_000;

@@ -22,12 +22,17 @@ export async function checkStorage(url: string): Promise<Check> {
     } finally {
       await storage.remove(platformTenantId, id);
     }
-    return ok("storage", `${url} takes, gives and removes files`);
+    return ok("storage", `${withoutCredentials(url)} takes, gives and removes files`);
   } catch (error) {
     return fail(
       "storage",
-      `${url}: ${errorMessage(error)}`,
+      `${withoutCredentials(url)}: ${errorMessage(error)}`,
       "Make room there, let this user write to it, or name another in STORAGE_URL.",
     );
   }
+}
+
+/** An S3 URL may not have any, but one that has them is shown here too. A folder's name may have an @. */
+function withoutCredentials(url: string): string {
+  return url.startsWith("s3:") ? url.replace(/[^/?&=]*@/g, "") : url;
 }

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { bySystem } from "../../../../tests/postgres/new-tenant.ts";
 import { type OpenTestDatabase, openTestDatabase } from "../../../../tests/postgres/open-test-database.ts";
 import type { Database } from "../database.ts";
-import { deleteFile, existingFiles, type FileRow, getFile, insertFile, listFiles } from "./files.ts";
+import { deleteFile, type FileRow, getFile, insertFile, listFiles, neededBlobs } from "./files.ts";
 import { createTenant } from "./tenants.ts";
 
 let opened: OpenTestDatabase;
@@ -80,8 +80,8 @@ test("files are listed in the order in which they were made or backwards, page b
 
 test("of ids, those are named that are files of the tenant", async () => {
   const [one, other] = [await insert(mine), await insert(theirs)];
-  expect(await existingFiles(database, mine, [one.id, other.id, newUuid()])).toEqual(new Set([one.id]));
-  expect(await existingFiles(database, mine, [])).toEqual(new Set());
+  expect(await neededBlobs(database, mine, [one.id, other.id, newUuid()])).toEqual(new Set([one.id]));
+  expect(await neededBlobs(database, mine, [])).toEqual(new Set());
 });
 
 test("a file that is refused leaves no audit entry", async () => {

@@ -76,15 +76,27 @@ export async function deleteFile(
   });
 }
 
-/** Which of `ids` are files of the tenant. */
-export async function existingFiles(
+/** Which of `ids` are blobs that something of the tenant needs: a file, or a file of an export. */
+export async function neededBlobs(
   database: Database,
   tenantId: string,
   ids: readonly string[],
 ): Promise<Set<string>> {
   if (ids.length === 0) return new Set();
   const rows = await database.inTenant(tenantId, (tx) =>
-    tx.selectFrom("files").select("id").where("tenant_id", "=", tenantId).where("id", "in", ids).execute(),
+    tx
+      .selectFrom("files")
+      .select("id")
+      .where("tenant_id", "=", tenantId)
+      .where("id", "in", ids)
+      .unionAll(
+        tx
+          .selectFrom("export_parts")
+          .select("blob_id as id")
+          .where("tenant_id", "=", tenantId)
+          .where("blob_id", "in", ids),
+      )
+      .execute(),
   );
   return new Set(rows.map((row) => row.id));
 }

@@ -3,7 +3,7 @@ import { atMost, counter, gauge, histogram, oneOf } from "./entry.ts";
 
 const operation = atMost(
   60,
-  "`select`, `insert`, `update`, `delete`, `merge`, `begin`, `commit`, `rollback`, `set`, `copy`, `cursor`, `lock`, `schema`, `ping`, `raw` for other SQL, `job` for the job queue's, or the name of the function that is called",
+  "`select`, `insert`, `update`, `delete`, `merge`, `begin`, `commit`, `rollback`, `set`, `copy`, `cursor`, `lock`, `schema`, `ping`, `export_copy`, `export_digest` and `export_count` of exports, `raw` for other SQL, `job` for the job queue's, or the name of the function that is called",
 );
 const table = atMost(
   40,
