@@ -11,6 +11,8 @@ export type RunQuery = <Row extends object>(query: Query) => Promise<Row[]>;
 export interface LiveTable {
   /** PostgreSQL's names of the types of its columns, in the order of the table. */
   readonly columns: Readonly<Record<string, string>>;
+  /** Columns that are never null. */
+  readonly required: readonly string[];
   /** The columns of its primary key, in its order; empty if it has none. */
   readonly key: readonly string[];
   /** Whether row security is enabled and forced. */
@@ -20,19 +22,18 @@ export interface LiveTable {
 /** What there is in the schema public, by name; partitions belong to their table. */
 export type LiveTables = Readonly<Record<string, LiveTable>>;
 
-/** The types of the columns of each table of the map, as PostgreSQL names them. */
-export type LiveSchema = Readonly<Record<MappedTable, LiveTable["columns"]>>;
+/** The tables of the map as they are. */
+export type LiveSchema = Readonly<Record<MappedTable, LiveTable>>;
 
 /**
- * The types of columns, of a database that is as the data map says.
+ * The tables of a database that is as the data map says.
  *
  * @throws EctusError `data_map_mismatch`
  */
 export async function readSchema(query: RunQuery): Promise<LiveSchema> {
   const live = await readLiveColumns(query);
   refuseUnmapped(live);
-  const types = Object.keys(dataMap).map((table) => [table, live[table]?.columns]);
-  return Object.fromEntries(types) as LiveSchema;
+  return live as LiveSchema;
 }
 
 /** From PostgreSQL's catalog, in which every role sees all, whatever it may read. */
@@ -43,6 +44,9 @@ export async function readLiveColumns(query: RunQuery): Promise<LiveTables> {
     text: `
       select c.relname::text as table,
              c.relrowsecurity and c.relforcerowsecurity as "rowSecurity",
+             array(select a.attname::text from pg_attribute a
+                   where a.attrelid = c.oid and a.attnum > 0 and a.attnotnull and not a.attisdropped
+                   order by a.attnum) as required,
              array(select a.attname::text
                    from pg_index i, unnest(i.indkey) with ordinality k (attnum, place), pg_attribute a
                    where i.indrelid = c.oid and i.indisprimary and a.attrelid = c.oid and a.attnum = k.attnum

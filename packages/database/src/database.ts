@@ -9,6 +9,7 @@ import { Kysely, type Transaction } from "kysely";
 import pg from "pg";
 import { sendCancelRequest } from "./cancel-request.ts";
 import { type CopyOut, copyOut } from "./copy-out.ts";
+import { createReadSocket } from "./copy-rows/read-socket.ts";
 import { rowsOf, toDatabaseError } from "./database-errors.ts";
 import { databaseAttributes, type ServerAddress, type StatementParents } from "./database-spans.ts";
 import { connectionErrorReason, lostConnectionReason } from "./error-reasons.ts";
@@ -220,7 +221,8 @@ export function openDatabase(options: DatabaseOptions): Database {
 
   const closed = new AbortController();
   const snapshots: SnapshotConnections = {
-    createClient: () => new pg.Client({ ...clientOptions, keepAliveInitialDelayMillis: 10_000 }),
+    createClient: () =>
+      new pg.Client({ ...clientOptions, keepAliveInitialDelayMillis: 10_000, stream: createReadSocket }),
     checkRole: (client) => checkRole(client, connectionTimeoutMillis),
     cancel,
     onLost,

@@ -12,6 +12,8 @@ export interface RowSelection {
   readonly table: MappedTable;
   /** PostgreSQL's names of the types of its columns. */
   readonly types: Readonly<Record<string, string>>;
+  /** Columns that are never null, which saves time; none by default. */
+  readonly required?: readonly string[];
   /** In this order; all that an export has by default. A bag of an older version has fewer. */
   readonly columns?: readonly string[];
   /** Only those in the range of dates of the settings `from` and `to`. */
@@ -48,21 +50,50 @@ export function copyStatement(rows: RowSelection, format: RowFormat): string {
 }
 
 /**
- * Counts rows and sums their digests (see `digestDescription` of @ectus/bag), without COPY: gives `rows`, a bigint, and
- * `digest`, a numeric as text.
+ * Counts rows and sums their digests (see `digestDescription` of @ectus/bag), without COPY and without what it makes
+ * JSON and CSV with: gives `rows`, a bigint, and `digest`, a numeric as text.
  */
 export function digestStatement(rows: RowSelection, format: RowFormat): string {
-  const { table } = rows;
-  const source = `from ${quoted(table)} ${where(rows)}`;
-  const lines =
-    format === "ndjson"
-      ? `select row_to_json(row_of)::text as line from (select ${names(rows)} ${source}) row_of`
-      : `select ${csvLine(rows)} as line ${source}`;
+  const line = format === "ndjson" ? jsonLine(rows) : csvLine(rows);
+  const lines = `select ${line} as line from ${quoted(rows.table)} ${where(rows)}`;
   return `select count(*) as rows, coalesce(sum(hashtextextended(line collate "C", 0)), 0)::text as digest from (${lines}) lines`;
 }
 
 export function countStatement(rows: RowSelection): string {
   return `select count(*) as rows from ${quoted(rows.table)} ${where(rows)}`;
+}
+
+// Texts are put together by few operators, since each makes a new one: an export spends a quarter of its time here.
+function jsonLine(rows: RowSelection): string {
+  const pieces = columnsOf(rows).map((name, index) => {
+    const opening = `${index === 0 ? "{" : ","}"${name}":`;
+    const [before, value, after] = jsonValue(quoted(name), rows.types[name] ?? "");
+    return rows.required?.includes(name)
+      ? { before: opening + before, value, after }
+      : {
+          before: opening,
+          value: `coalesce(${concatenated([{ before, value, after }])}, 'null')`,
+          after: "",
+        };
+  });
+  return concatenated([...pieces, { before: "}", value: "", after: "" }]);
+}
+
+/** What stands before a value in JSON, the value, and what stands after it. */
+function jsonValue(column: string, type: string): readonly [string, string, string] {
+  switch (type) {
+    case "uuid":
+    case "date":
+      return ['"', `${column}::text`, '"'];
+    case "bool":
+    case "int2":
+    case "int4":
+    case "int8":
+    case "jsonb":
+      return ["", `${column}::text`, ""];
+    default:
+      return ["", `to_json(${column})::text`, ""];
+  }
 }
 
 // Of these types no text has a quote in it.
@@ -79,14 +110,33 @@ const unquotable = new Set([
 ]);
 
 function csvLine(rows: RowSelection): string {
-  const { types } = rows;
-  return columnsOf(rows)
-    .map((name) => {
+  return concatenated(
+    columnsOf(rows).map((name, index) => {
+      const comma = index === 0 ? "" : ",";
       const text = `${quoted(name)}::text`;
-      const value = unquotable.has(types[name] ?? "") ? text : `replace(${text}, '"', '""')`;
-      return `coalesce('"' || ${value} || '"', '')`;
-    })
-    .join(" || ',' || ");
+      const value = unquotable.has(rows.types[name] ?? "") ? text : `replace(${text}, '"', '""')`;
+      return rows.required?.includes(name)
+        ? { before: `${comma}"`, value, after: '"' }
+        : { before: comma, value: `coalesce('"' || ${value} || '"', '')`, after: "" };
+    }),
+  );
+}
+
+/** SQL that puts texts and values after each other. */
+function concatenated(
+  pieces: readonly { readonly before: string; readonly value: string; readonly after: string }[],
+): string {
+  const terms: string[] = [];
+  let text = "";
+  for (const { before, value, after } of pieces) {
+    text += before;
+    if (value === "") continue;
+    if (text !== "") terms.push(`'${text}'`);
+    terms.push(value);
+    text = after;
+  }
+  if (text !== "") terms.push(`'${text}'`);
+  return terms.join(" || ");
 }
 
 const columnsOf = ({ table, columns }: RowSelection): readonly string[] => columns ?? exportedColumns(table);

@@ -211,7 +211,8 @@ async function writeData(
 function selectionOf({ scope }: ExportRun, schema: LiveSchema, table: MappedTable): RowSelection {
   return {
     table,
-    types: schema[table],
+    types: schema[table].columns,
+    required: schema[table].required,
     from: scope.from !== undefined,
     to: scope.to !== undefined,
     subject: scope.subject !== undefined,

@@ -58,6 +58,8 @@ function settings(statementTimeoutMs: number): string {
     "intervalstyle to 'postgres'",
     "bytea_output to 'hex'",
     "extra_float_digits to 1",
+    // Each reader takes one of the server's processors and no more.
+    "max_parallel_workers_per_gather to 0",
     `statement_timeout to ${statementTimeoutMs}`,
     "idle_in_transaction_session_timeout to 0",
     "tcp_keepalives_idle to 30",

@@ -7,6 +7,7 @@ import type { HeldConnection, Session } from "../session.ts";
 import type { CopyRows, RowBlock } from "../snapshot.ts";
 import { setKind } from "../statement-kind.ts";
 import { createCopyDecoder } from "./copy-decoder.ts";
+import { takeChunks } from "./read-socket.ts";
 import { createRowBlocks } from "./row-blocks.ts";
 
 // So many wait for their reader; then PostgreSQL has to wait, too. A few more can be in what had arrived.
@@ -116,7 +117,11 @@ function startReading(session: Session, copy: CopyRows, silenceMs: number): Read
       const [parse] = ofPg;
       if (parse === undefined || ofPg.length > 1)
         throw new TypeError("pg reads its connection otherwise now");
-      const decoder = createCopyDecoder({ format: copy.format, rows, pass: parse });
+      const decoder = createCopyDecoder({
+        format: copy.format,
+        rows,
+        pass: (bytes) => parse(Buffer.from(bytes)),
+      });
       const take = (chunk: Buffer): void => {
         // It was left, and its connection is about to be closed.
         if (isOver) return;
@@ -130,16 +135,23 @@ function startReading(session: Session, copy: CopyRows, silenceMs: number): Read
           return;
         }
         if (rest !== undefined) {
-          stream.off("data", take);
-          stream.on("data", parse);
-          parse(rest);
+          giveBack();
+          // The parser may keep it, and a chunk is overwritten.
+          parse(Buffer.from(rest));
         } else if (blocks.length >= mostBlocksAhead) {
           stream.pause();
         }
       };
+      const giveBack = (): void => {
+        if (takeChunks(stream, undefined)) return;
+        stream.off("data", take);
+        stream.on("data", parse);
+      };
       socket = stream;
-      stream.off("data", parse);
-      stream.on("data", take);
+      if (!takeChunks(stream, take)) {
+        stream.off("data", parse);
+        stream.on("data", take);
+      }
       connection.query(copy.text);
     },
     // Also when the connection breaks.

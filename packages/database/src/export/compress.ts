@@ -3,9 +3,9 @@ import { constants, createGzip, createZstdCompress, type Gzip, type ZstdCompress
 import type { Compression } from "@ectus/bag";
 
 // Small chunks are what costs.
-const chunkBytes = 256 * 1024;
+const chunkBytes = 1024 * 1024;
 // While one block is compressed, others may come.
-const mostInFlight = 4;
+const mostInFlight = 2;
 // As the command zstd has it; gzip's own is 6.
 const zstdLevel = 3;
 
@@ -49,7 +49,10 @@ async function feed(stream: Gzip | ZstdCompress, blocks: AsyncIterable<Block>): 
   const inFlight: Promise<void>[] = [];
   try {
     for await (const block of blocks) {
-      inFlight.push(write(stream, block));
+      const writing = write(stream, block);
+      // Thrown where it is waited for, which may be later than the stream's end.
+      writing.catch(() => {});
+      inFlight.push(writing);
       if (inFlight.length === mostInFlight) await inFlight.shift();
     }
     // An end that comes with the last block would be compressed together with it, and one that comes later would not:
@@ -57,7 +60,6 @@ async function feed(stream: Gzip | ZstdCompress, blocks: AsyncIterable<Block>): 
     await Promise.all(inFlight);
     stream.end();
   } catch (error) {
-    for (const writing of inFlight) writing.catch(() => {});
     stream.destroy(error as Error);
     throw error;
   }

@@ -20,7 +20,7 @@ import { addToBag, isStored, removeBlobs, storeBlob, type WrittenFile } from "./
 import { readRowKey } from "./row-key.ts";
 import type { SecondPath } from "./second-path.ts";
 
-const mostBlockBytes = 256 * 1024;
+const mostBlockBytes = 1024 * 1024;
 const mask = (1n << 64n) - 1n;
 
 export interface TableReading {
