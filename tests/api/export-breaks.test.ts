@@ -8,7 +8,7 @@ import { pathToFileURL } from "node:url";
 import { type BlobStorage, openStorage } from "@ectus/storage";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { until } from "../postgres/until.ts";
-import { rawConnection } from "./raw-http.ts";
+import { type RawConnection, rawConnection } from "./raw-http.ts";
 import { contentOf, type MadeExport, makeReadyExport } from "./ready-export.ts";
 import { type Answer, startApi, type TestApi } from "./start-api.ts";
 
@@ -97,8 +97,7 @@ describe.each(["streams", "readers"])("a download from %s that breaks off", (kin
       if (blob !== blobOf(rows.path)) return reading(tenant, blob, range);
       return Readable.from(
         (async function* () {
-          yield contentOf(600_000, 2);
-          yield contentOf(100_000, 2);
+          for (let chunk = 0; chunk < 7; chunk += 1) yield contentOf(100_000, 2);
           throw new Error("the disk is gone");
         })(),
       );
@@ -122,6 +121,22 @@ describe.each(["streams", "readers"])("a download from %s that breaks off", (kin
       { level: "error", exportId: made.uuid },
     ]);
     for (const line of accessLines(from)) expect(line).toMatchObject({ status: 500, code: "storage_error" });
+  });
+
+  test("before its first file has begun is answered with an error, and was no download", async () => {
+    const fresh = await makeReadyExport(api, tenantId, payload);
+    beforeOpening(() => {
+      throw new Error("the disk is gone");
+    });
+    for (const range of [undefined, "bytes=100-", "bytes=-2000"]) {
+      const { status, headers, body } = await get("/download", range === undefined ? {} : { range }, fresh);
+      expect(status, range).toBe(500);
+      expect(headers.get("content-type")).toContain("application/json");
+      expect(headers.get("content-length")).toBe(String(body.length));
+      expect(headers.get("content-range")).toBe(null);
+    }
+    const noted = await api.sql("select 1 from audit_log where target_id = $1", [fresh.uuid]);
+    expect(noted).toEqual([]);
   });
 
   test("because a blob is missing, shorter or longer never ends as if it were whole", async () => {
@@ -231,6 +246,55 @@ describe.each(["streams", "readers"])("a download from %s that breaks off", (kin
     connection.socket.destroy();
   });
 
+  test("because the storage is silent for longer than a client may be is the storage's fault", async () => {
+    const [reading, opening] = [read, open];
+    const { promise: isFailing, reject: fail } = Promise.withResolvers<never>();
+    isFailing.catch(() => {});
+    read = async (tenant, blob, range) => {
+      if (blob !== blobOf(rows.path, slow)) return reading(tenant, blob, range);
+      return Readable.from(
+        (async function* () {
+          yield contentOf(100_000, 2);
+          yield contentOf(100_000, 2);
+          yield await isFailing;
+        })(),
+      );
+    };
+    open =
+      opening &&
+      (async (tenant, blob) => {
+        const reader = await opening(tenant, blob);
+        if (blob !== blobOf(rows.path, slow)) return reader;
+        return { ...reader, read: (into, at) => (at < 200_000 ? reader.read(into, at) : isFailing) };
+      });
+    const { storage } = api.serverOptions;
+    const stallMs = 300;
+    await using impatient = await startApi({ storage, stallMs });
+    const tenant = await impatient.makeTenant();
+    const { key } = await impatient.makeKey(tenant.id, ["admin"]);
+    const slow = await makeReadyExport(impatient, tenant.id, payload);
+    const connection = await rawConnection(impatient.url);
+    let isCut = false;
+    connection.socket.on("close", () => {
+      isCut = true;
+    });
+    connection.write(
+      `GET /v1/exports/${slow.id}/download HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n\r\n`,
+    );
+    await connection.until(/\r\n\r\n/);
+    const since = performance.now();
+    await until(() => isCut || performance.now() - since > 4 * stallMs);
+    expect(isCut).toBe(false);
+    fail(new Error("the disk is gone"));
+    await connection.closed();
+    const lines = () => impatient.logLines.map((line) => JSON.parse(line));
+    await until(() => lines().some(({ msg }) => msg === "request"));
+    expect(lines().find(({ msg }) => msg === "request")).toMatchObject({
+      status: 500,
+      code: "storage_error",
+    });
+  });
+
   test("because the server stops is cut after its grace", async () => {
     const stopping = await startApi();
     const tenant = await stopping.makeTenant();
@@ -250,4 +314,34 @@ describe.each(["streams", "readers"])("a download from %s that breaks off", (kin
     expect(performance.now() - since).toBeLessThan(4_000);
     connection.socket.destroy();
   });
+});
+
+test("a tenant has 32 downloads at a time and no more, and each that ends makes room", async () => {
+  const tenant = await api.makeTenant();
+  const { key } = await api.makeKey(tenant.id, ["admin"]);
+  const big = await makeReadyExport(api, tenant.id, [
+    { path: "data/tables/api_keys/part-00001.ndjson", content: Buffer.alloc(64 * 1024 * 1024) },
+  ]);
+  const begin = async (): Promise<RawConnection> => {
+    const connection = await rawConnection(api.url);
+    connection.write(
+      `GET /v1/exports/${big.id}/download HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n\r\n`,
+    );
+    await connection.until(/\r\n\r\n/);
+    connection.socket.pause();
+    return connection;
+  };
+  const begun = await Promise.all(Array.from({ length: 32 }, begin));
+  expect(new Set(begun.map(({ received }) => received.slice(0, 12)))).toEqual(new Set(["HTTP/1.1 200"]));
+  const small = `/v1/exports/${big.id}/files/bagit.txt`;
+  const refused = await api.request("GET", small, { key });
+  expect([refused.status, refused.json.error.code]).toEqual([429, "overloaded"]);
+  expect(refused.json.error.message).toContain("the 32 downloads that a tenant may have at a time");
+  expect(refused.headers.get("retry-after")).toBe("5");
+  // What sends no contents holds nothing.
+  expect((await api.request("HEAD", small, { key })).status).toBe(200);
+  // Of others there are as many.
+  expect((await get("/files/bagit.txt")).status).toBe(200);
+  for (const { socket } of begun) socket.destroy();
+  await until(async () => (await api.request("GET", small, { key })).status === 200);
 });

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { until } from "../postgres/until.ts";
 import { parseAnswer, rawConnection } from "./raw-http.ts";
 import { contentOf, insertExport, type MadeExport, makeReadyExport } from "./ready-export.ts";
 import { type Answer, startApi, type TestApi } from "./start-api.ts";
@@ -156,6 +157,61 @@ describe("the whole bag", () => {
     expect([same.status, same.body.length, same.headers.get("etag")]).toEqual([304, 0, headers.get("etag")]);
   });
 
+  test("leaves the connection as it was, whatever was answered, and is never compressed", async () => {
+    const { body } = await get();
+    const connection = await rawConnection(api.url);
+    let received = 0;
+    for (const [method, header, status, length] of [
+      ["GET", "range: bytes=99999999-", 416, undefined],
+      ["GET", `if-none-match: "x", W/"${made.digest}"`, 304, 0],
+      ["HEAD", `if-none-match: "${made.digest}"`, 304, 0],
+      ["HEAD", "accept: */*", 200, 0],
+      ["GET", "range: bytes=0-99", 206, 100],
+      ["GET", "accept-encoding: gzip, br, zstd, deflate", 200, body.length],
+    ] as const) {
+      connection.write(
+        `${method} /v1/exports/${made.id}/download HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${adminKey}\r\n${header}\r\n\r\n`,
+      );
+      const answerOf = () => parseAnswer(connection.received.slice(received));
+      const lengthOf = () => length ?? Number(answerOf().headers["content-length"]);
+      await connection.until(/\r\n\r\n/);
+      await until(() => answerOf().status > 0 && answerOf().body.length === lengthOf());
+      const answer = answerOf();
+      expect(answer.status, header).toBe(status);
+      expect(answer.headers.connection).toBe("keep-alive");
+      expect(answer.headers["content-encoding"]).toBe(undefined);
+      expect(answer.headers["transfer-encoding"]).toBe(undefined);
+      if (method === "GET" && status !== 304)
+        expect(answer.headers["content-length"]).toBe(String(lengthOf()));
+      received = connection.received.length;
+    }
+    connection.socket.destroy();
+  });
+
+  test("breaks no header, whatever its name", async () => {
+    const named = await makeReadyExport(api, tenantId, [], { bag_name: 'a"\r\nx-evil: 1; é' });
+    const { status, headers } = await get("/download", {}, named);
+    expect(status).toBe(200);
+    expect(headers.get("x-evil")).toBe(null);
+    expect(headers.get("content-disposition")).toBe('attachment; filename="a___x-evil__1___.tar"');
+  });
+
+  test("takes its list of files from the database once, and no more when it is gone", async () => {
+    const fresh = await makeReadyExport(api, tenantId, payload);
+    const { body } = await get("/download", {}, fresh);
+    // A list of a hundred thousand files for each range would hold up every other request.
+    await api.sql("delete from export_parts where export_id = $1", [fresh.uuid]);
+    const again = await Promise.all(
+      ["bytes=5-", "bytes=-5"].map((range) => get("/download", { range }, fresh)),
+    );
+    expect(again.map((part) => part.body.equals(body.subarray(part.body.length === 5 ? -5 : 5)))).toEqual([
+      true,
+      true,
+    ]);
+    await api.sql("delete from exports where id = $1", [fresh.uuid]);
+    expect((await get("/download", {}, fresh)).status).toBe(404);
+  });
+
   test("that curl was interrupted in goes on with -C - and is the same in the end", async () => {
     const { body } = await get();
     // Each connection is cut after so many bytes of its answer.
@@ -266,6 +322,10 @@ describe("a file of the bag", () => {
       `${made.bagName}/bagit.txt`,
       made.files[0]?.blobId as string,
       "x".repeat(240),
+      "x".repeat(10_000),
+      "../".repeat(3_000),
+      "..%2f".repeat(2_000),
+      "data\\..\\bagit.txt",
       "%25",
       "_agit.txt",
       "' or 1=1 --",
@@ -350,19 +410,23 @@ describe("the audit log", () => {
       );
     await get("/download", {}, fresh, "HEAD");
     await get("/files/bagit.txt", {}, fresh, "HEAD");
-    await get("/download", { range: "bytes=1-" }, fresh);
     await get("/download", { range: "bytes=999999999-" }, fresh);
     await get("/download", { "if-none-match": `"${fresh.digest}"` }, fresh);
     await get("/files/nothing", {}, fresh);
     expect(await noted()).toEqual([]);
     const { body } = await get("/download", {}, fresh);
     await get("/download", { range: "bytes=0-0" }, fresh);
+    // Whoever wants no entry would leave out the first byte.
+    await get("/download", { range: "bytes=1-" }, fresh);
     await get("/files/bagit.txt", {}, fresh);
+    await get("/files/bagit.txt", { range: "bytes=-2" }, fresh);
     const details = (await noted()).map((entry) => entry.details);
     expect(details).toEqual([
       { bytes: body.length },
-      { bytes: body.length },
-      { file: "bagit.txt", bytes: made.files[1]?.content.length },
+      { bytes: body.length, range: "0-0" },
+      { bytes: body.length, range: `1-${body.length - 1}` },
+      { file: "bagit.txt", bytes: 54 },
+      { file: "bagit.txt", bytes: 54, range: "52-53" },
     ]);
 
     await api.sql(

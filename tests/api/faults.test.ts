@@ -1,8 +1,10 @@
 // Clients that leave, upstreams that fail, readers that do not read, commits that fail: nothing is lost, nothing leaks,
 // and nobody takes a part for a whole answer.
+import { Readable } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import type { BlobStorage } from "@ectus/storage";
 import type { ChatCompletionCreateParamsStreaming } from "openai/resources/chat/completions";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Behavior } from "../openai-upstream/upstream.ts";
@@ -436,6 +438,31 @@ describe("a reader that does not read", () => {
     // It was answered all the same.
     expect(await rowsOf(impatient, by)).toMatchObject([{ outcome: "completed" }]);
     for (const { socket } of readers) socket.destroy();
+  });
+
+  test("and one whose file comes from a storage that is silent for a while gets all of it", async () => {
+    await using first = await startApi();
+    const { storage } = first.serverOptions;
+    const stallMs = 200;
+    const silent: BlobStorage = {
+      ...storage,
+      async read(...of) {
+        const whole = await storage.read(...of);
+        return Readable.from(
+          (async function* () {
+            for await (const chunk of whole) {
+              yield chunk;
+              await delay(3 * stallMs);
+            }
+          })(),
+        );
+      },
+    };
+    await using impatient = await startApi({ stallMs, storage: silent });
+    const by = await impatient.makeTenant();
+    const content = "x".repeat(megabyte);
+    const { id } = await by.client.files.create({ file: new File([content], "a.txt"), purpose: "batch" });
+    expect(await (await by.client.files.content(id)).text()).toBe(content);
   });
 
   test("and one that is only slow gets all of it", async () => {

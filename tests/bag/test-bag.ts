@@ -5,7 +5,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync, zstdCompressSync } from "node:zlib";
-import type { BagSource } from "@ectus/bag";
+import { type BagSource, layOutTar } from "@ectus/bag";
 import { lookup3 } from "./lookup3.ts";
 
 export interface TestBag {
@@ -225,6 +225,23 @@ export async function writeBag({ name, files }: TestBag, below: string): Promise
 }
 
 const uuid = (index: number): string => `01940000-0000-7000-8000-${index.toString(16).padStart(12, "0")}`;
+
+/** The bag as it is downloaded. Its payload has a folder also if it has no files (RFC 8493, section 2.1.2). */
+export function tarOf({ name, files }: TestBag): Buffer {
+  const isEmpty = ![...files.keys()].some((path) => path.startsWith("data/"));
+  const all = [...files, ...(isEmpty ? [["data/", Buffer.alloc(0)] as const] : [])];
+  const entries = all.map(([path, contents]) => ({
+    path: `${name}/${path}`,
+    bytes: contents.length,
+    contents,
+  }));
+  const layout = layOutTar(entries, { modifiedAt: new Date(0) });
+  return Buffer.concat(
+    [...layout.pieces(0, layout.bytes - 1)].map((piece) =>
+      piece.kind === "bytes" ? piece.bytes : piece.entry.contents.subarray(piece.start, piece.end + 1),
+    ),
+  );
+}
 
 /** The bag as it would be read from a disk, in chunks of a few bytes if asked. */
 export function sourceOf({ name, files }: TestBag, chunkBytes = 1024 * 1024): BagSource {

@@ -24,13 +24,14 @@ afterAll(async () => {
 
 async function adminKey(): Promise<string> {
   const headers = { authorization: `Bearer ${instance.operatorKey}`, "content-type": "application/json" };
-  const tenants = await (await fetch(`${instance.url}/admin/tenants`, { headers })).json();
+  const listed = await fetch(`${instance.url}/admin/tenants`, { headers });
+  const tenants = (await listed.json()) as { data: [{ id: string }] };
   const made = await fetch(`${instance.url}/admin/tenants/${tenants.data[0].id}/keys`, {
     method: "POST",
     headers,
     body: JSON.stringify({ name: "Docs", scopes: ["admin"] }),
   });
-  return (await made.json()).key;
+  return ((await made.json()) as { key: string }).key;
 }
 
 test("the way of an export over HTTP runs as it is shown, and ends with a bag that is whole", async () => {

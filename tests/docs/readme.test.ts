@@ -103,7 +103,7 @@ describe.skipIf(!model)("the README", () => {
     expect(commands).toMatch(/ Acme Corp +active /);
     expect(commands).toContain("ok    database: ");
     expect(commands).not.toMatch(/^fail /m);
-    expect(exported).toContain("and the signature is by a key that was given.");
+    expect(exported).toContain("and the signature is by a key of http:");
     expect(exported).toContain("the signature fits the\nkey that the bag itself names");
     expect(exported).toMatch(/^tenant .*Demo, a copy/m);
     expect(metrics).toContain('http_requests_total{method="GET",path="/v1/models",status="200"} 1');

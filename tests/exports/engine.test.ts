@@ -4,10 +4,12 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { exportedColumns } from "@ectus/database";
+import { exportedColumns, exportedTables, newCounts, openDatabase } from "@ectus/database";
 import { type BlobStorage, openStorage } from "@ectus/storage";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type OpenTestDatabase, openTestDatabase } from "../postgres/open-test-database.ts";
+import { recordingLog } from "../postgres/recording-log.ts";
+import { nastyTenant } from "./nasty-tenant.ts";
 import { type BagFiles, decompress, readBag, readCsv, readParts, readRows } from "./read-bag.ts";
 import { askForExport, type RunOptions, runNextExport } from "./run-export.ts";
 import { type SeededTenant, seedTenant } from "./seed-tenant.ts";
@@ -128,6 +130,82 @@ describe("NDJSON", () => {
   });
 });
 
+describe("the contents of files", () => {
+  async function seeded(files: number): Promise<SeededTenant> {
+    return seedTenant(opened.owner, storage, { completions: 1, files });
+  }
+
+  /** Runs an export of files alone. */
+  async function exportFiles(
+    { id }: SeededTenant,
+    store: BlobStorage,
+    counts = newCounts(),
+  ): Promise<BagFiles> {
+    const scope = { tables: [], files: true, auditLog: false };
+    await askForExport(opened.database, id, { scope });
+    const exportId = await runNextExport(opened.database, store, { counts });
+    return readBag(opened.database, storage, id, exportId);
+  }
+
+  test("are copied some at a time, and no more than 8 MiB", async () => {
+    const tenant = await seeded(30);
+    let [now, most, bytes, mostBytes] = [0, 0, 0, 0];
+    const watching: BlobStorage = {
+      ...storage,
+      async write(tenantId, blobId, source, options) {
+        let written = 0;
+        async function* counted(): AsyncGenerator<Uint8Array> {
+          for await (const chunk of source) {
+            written += chunk.length;
+            bytes += chunk.length;
+            mostBytes = Math.max(mostBytes, bytes);
+            yield chunk;
+          }
+        }
+        now += 1;
+        most = Math.max(most, now);
+        try {
+          return await storage.write(tenantId, blobId, counted(), options);
+        } finally {
+          now -= 1;
+          bytes -= written;
+        }
+      },
+    };
+    const files = await exportFiles(tenant, watching);
+    expect([...files.keys()].filter((path) => path.startsWith("data/files/"))).toHaveLength(30);
+    expect(most).toBe(8);
+    expect(mostBytes).toBeLessThanOrEqual(8 * 1024 * 1024);
+  });
+
+  test("are expected until they are there", async () => {
+    const tenant = await seeded(10);
+    const counts = newCounts();
+    const seen = new Set<number>();
+    const watching: BlobStorage = {
+      ...storage,
+      async read(...args) {
+        seen.add(counts.bytesDone + counts.fileBytesExpected);
+        return storage.read(...args);
+      },
+    };
+    await exportFiles(tenant, watching, counts);
+    const total = (70_000 * 10 * 9) / 2;
+    expect([...seen]).toEqual([total]);
+    expect(counts).toMatchObject({ bytesDone: total, fileBytesExpected: 0 });
+  });
+
+  test("may have names that are no text, as long as a database can have them", async () => {
+    const tenant = await seeded(1);
+    // pg sends a replacement character for half a surrogate pair.
+    const name = "\ud800 half/\udc00 %00\n.p\ud83d\ude00df";
+    await opened.owner.query("update files set filename = $2 where tenant_id = $1", [tenant.id, name]);
+    const [file] = documentOf(await exportFiles(tenant, storage)).files;
+    expect(file).toMatchObject({ filename: name.toWellFormed() });
+    expect(file.path).toMatch(/^data\/files\/[0-9a-f-]{36}$/);
+  });
+});
+
 describe("CSV", () => {
   test.each(["none", "gzip", "zstd"] as const)(
     "with %s is what Python's csv module reads as the values",
@@ -149,3 +227,41 @@ describe("CSV", () => {
     },
   );
 });
+
+test("two exports of one tenant at once, by two workers, are both whole and alike", async () => {
+  const database = openDatabase({ url: opened.appUrl, poolSize: 2, log: recordingLog().log });
+  try {
+    const scope = { tables: exportedTables, files: true, auditLog: false };
+    for (let count = 0; count < 2; count += 1) await askForExport(opened.database, tenant.id, { scope });
+    const ids = await Promise.all([opened.database, database].map((each) => runNextExport(each, storage)));
+    expect(new Set(ids).size).toBe(2);
+    const [one, two] = await Promise.all(ids.map((id) => readBag(opened.database, storage, tenant.id, id)));
+    const payload = (files: BagFiles | undefined) =>
+      [...(files ?? [])]
+        .filter(([path]) => path.startsWith("data/"))
+        .map(([path, bytes]) => [path, bytes.toString("hex")]);
+    expect(payload(one).length).toBeGreaterThan(20);
+    expect(payload(one)).toEqual(payload(two));
+  } finally {
+    await database.close();
+  }
+});
+
+test.each(["ndjson", "csv"] as const)(
+  "parts of a row or two have all rows once as %s, whatever is in them and in their keys",
+  async (rowFormat) => {
+    const nasty = await nastyTenant(opened.owner);
+    const scope = { tables: exportedTables, files: false, auditLog: true };
+    await askForExport(opened.database, nasty.id, { rowFormat, scope });
+    const id = await runNextExport(opened.database, storage, { partBytes: 100 });
+    const document = documentOf(await readBag(opened.database, storage, nasty.id, id));
+    for (const { name, rows, parts } of document.tables) {
+      expect(parts.length, name).toBeGreaterThanOrEqual(rows / 3);
+      const column = name === "tenants" ? "id" : "tenant_id";
+      const { rows: found } = await opened.owner.query(`select from ${name} where ${column} = $1`, [
+        nasty.id,
+      ]);
+      expect(rows, name).toBe(found.length);
+    }
+  },
+);

@@ -28,14 +28,19 @@ const build = (options: BagOptions = {}): Promise<BagOfTenant> =>
   bagOfTenant(from.owner, tenant.id, { contents: tenant.contents, ...options });
 
 describe("interrupted", () => {
-  /** A source that gives half of a file and then waits. */
-  function halting(bag: BagOfTenant, path: string): ImportSource & { readonly halted: Promise<void> } {
+  /** A source that gives half of a file and then waits, at its first reading or a later one. */
+  function halting(
+    bag: BagOfTenant,
+    path: string,
+    atReading = 1,
+  ): ImportSource & { readonly halted: Promise<void> } {
+    let readings = 0;
     const { promise: halted, resolve } = Promise.withResolvers<void>();
     const source = sourceOf(bag);
     return {
       halted,
       async read(wanted) {
-        if (wanted !== path) return source.read(wanted);
+        if (wanted !== path || ++readings < atReading) return source.read(wanted);
         const bytes = bag.files.get(path) as Buffer;
         let isSent = false;
         return new Readable({
@@ -76,26 +81,26 @@ describe("interrupted", () => {
     await target.expectNothingLeft();
   });
 
-  test.each([messages, "data/audit/part-00001.ndjson"])(
-    "by its signal while it reads %s, it leaves nothing",
-    async (path) => {
-      const bag = await build();
-      const controller = new AbortController();
-      const source = halting(bag, path);
-      const failed = expect(target.run(bag, { source, signal: controller.signal })).rejects.toThrow("enough");
-      await source.halted;
-      controller.abort(new Error("enough"));
-      await failed;
-      await target.expectNothingLeft();
-    },
-  );
+  const audit = "data/audit/part-00001.ndjson";
+
+  // The audit log is read for its months first, and for its rows last.
+  test.each([
+    [messages, 1],
+    [audit, 1],
+    [audit, 2],
+  ])("by its signal while it reads %s for time %i, it leaves nothing", async (path, atReading) => {
+    const bag = await build();
+    const controller = new AbortController();
+    const source = halting(bag, path, atReading);
+    const failed = expect(target.run(bag, { source, signal: controller.signal })).rejects.toThrow("enough");
+    await source.halted;
+    controller.abort(new Error("enough"));
+    await failed;
+    await target.expectNothingLeft();
+  });
 
   test("by its signal while the server works, it ends at once and leaves nothing", async () => {
-    await target.database.owner.query(`create function linger() returns trigger language plpgsql as $$
-      begin perform pg_sleep(60); return new; end $$`);
-    await target.database.owner.query(
-      "create trigger linger before insert on users for each row execute function linger()",
-    );
+    await lingerAt("users");
     const controller = new AbortController();
     const failed = expect(target.run(await build(), { signal: controller.signal })).rejects.toThrow("enough");
     await until(async () => (await backends("wait_event = 'PgSleep'")) > 0);
@@ -116,6 +121,25 @@ describe("interrupted", () => {
     await terminate();
     await failed;
     await target.expectNothingLeft();
+  });
+
+  test("by its signal while nothing comes from the server any more, it ends all the same", async () => {
+    const proxy = await startStallingProxy(target.database.ownerUrl);
+    try {
+      await lingerAt("users");
+      const controller = new AbortController();
+      const bag = await build({ tables: ["tenants", "users"], contents: null });
+      const ownerUrl = proxy.through(target.database.ownerUrl);
+      const failed = expect(target.run(bag, { ownerUrl, signal: controller.signal })).rejects.toThrow(
+        "enough",
+      );
+      await until(async () => (await backends("wait_event = 'PgSleep'")) > 0);
+      proxy.stall();
+      controller.abort(new Error("enough"));
+      await failed;
+    } finally {
+      await proxy.close();
+    }
   });
 
   describe("by the loss of its connection while the server commits", () => {
@@ -188,6 +212,28 @@ describe("interrupted", () => {
     await target.expectNothingLeft();
   });
 
+  test("by nothing when it waits longer than the database lets a session be idle or a transaction take", async () => {
+    const { owner, databaseName } = target.database;
+    const { rows } = await owner.query(
+      "select name from pg_settings where name in ('idle_session_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')",
+    );
+    expect(rows.length).toBeGreaterThanOrEqual(2);
+    for (const { name } of rows) await owner.query(`alter database ${databaseName} set ${name} = '50ms'`);
+    const bag = await build();
+    const source = sourceOf(bag);
+    const file = `data/files/${[...tenant.contents.keys()].at(-1)}.bin`;
+    await target.run(bag, {
+      source: {
+        async read(path) {
+          if (path === file || path === messages)
+            await until(async () => (await backends("now() - state_change < '200ms'")) === 0);
+          return source.read(path);
+        },
+      },
+    });
+    expect(await rowsOf(target.database, tenant.id)).toEqual(await rowsOf(from, tenant.id));
+  });
+
   test("a second import of the same tenant is refused while the first goes on", async () => {
     const bag = await build();
     const source = halting(bag, messages);
@@ -200,6 +246,15 @@ describe("interrupted", () => {
     controller.abort();
     await first;
   });
+
+  async function lingerAt(table: string): Promise<void> {
+    const { owner } = target.database;
+    await owner.query(`create function linger() returns trigger language plpgsql as $$
+      begin perform pg_sleep(60); return new; end $$`);
+    await owner.query(
+      `create trigger linger before insert on ${table} for each row execute function linger()`,
+    );
+  }
 
   async function backends(condition: string): Promise<number> {
     const { rows } = await target.database.owner.query(

@@ -83,6 +83,12 @@ test.each<RowFormat>(["ndjson", "csv"])(
   },
 );
 
+test("the result has the tenant's name that is in its row, whatever export.json calls it", async () => {
+  const bag = await build();
+  const document = { ...bag.document, tenant: { ...bag.document.tenant, name: "Somebody else" } };
+  expect(await target.run({ ...bag, document })).toMatchObject({ tenantName: bag.document.tenant.name });
+});
+
 test("imported as a new tenant twice, there are two tenants with the same rows, each its own", async () => {
   const bag = await build();
   await target.run(bag);
@@ -212,6 +218,18 @@ describe("an import is refused and leaves nothing", () => {
     await expect(target.run(await build())).rejects.toMatchObject({
       code: "import_refused",
       message: expect.stringContaining("rows of usage: new row for relation"),
+    });
+    await target.expectNothingLeft();
+  });
+
+  test("when a value is none of its type, which is not shown", async () => {
+    const bag = await build({ format: "csv" });
+    const path = "data/tables/users/part-00001.csv";
+    const secret = `private ${"x".repeat(5_000)}`;
+    bag.files.set(path, Buffer.from(String(bag.files.get(path)).replace(/"[0-9a-f-]{36}"/, `"${secret}"`)));
+    await expect(target.run(bag)).rejects.toMatchObject({
+      code: "import_refused",
+      message: expect.stringMatching(/rows of users: invalid input syntax for type uuid: "…"\.$/),
     });
     await target.expectNothingLeft();
   });

@@ -28,6 +28,7 @@ export interface RunOptions extends Partial<Omit<NewExport, "tenantId">> {
   readonly partBytes?: number;
   readonly signal?: AbortSignal;
   readonly bytesPerSecond?: number;
+  readonly counts?: ReturnType<typeof newCounts>;
 }
 
 const actor = { actor: { type: "operator" } } as const;
@@ -78,7 +79,8 @@ async function claimNext(database: Database): Promise<Claimed> {
 }
 
 function run(database: Database, storage: BlobStorage, found: Claimed, options: RunOptions) {
-  const { signal = new AbortController().signal, partBytes = 20_000, bytesPerSecond = 0 } = options;
+  const { signal = new AbortController().signal, partBytes = 20_000 } = options;
+  const { bytesPerSecond = 0, counts = newCounts() } = options;
   return runExport(
     {
       database,
@@ -89,6 +91,6 @@ function run(database: Database, storage: BlobStorage, found: Claimed, options: 
       partBytes,
       log: recordingLog().log,
     },
-    { ...found, counts: newCounts(), signal },
+    { ...found, counts, signal },
   );
 }

@@ -22,16 +22,19 @@ export interface WorkerProcessOptions {
   readonly storageUrl: string;
   readonly signingKey: string;
   readonly bytesPerSecond: number;
+  /** Variables besides those that it needs, as credentials for S3. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 const main = new URL("../../packages/cli/src/main.ts", import.meta.url).pathname;
 const startTimeoutMs = 40_000;
 
 export async function startWorkerProcess(options: WorkerProcessOptions): Promise<WorkerProcess> {
-  const { database, storageUrl, signingKey, bytesPerSecond } = options;
+  const { database, storageUrl, signingKey, bytesPerSecond, environment = {} } = options;
   const folder = await mkdtemp(join(tmpdir(), "ectus-worker-"));
   const child = spawn(process.execPath, [main, "worker", "--data-dir", folder], {
     env: {
+      ...environment,
       PATH: process.env.PATH,
       DATABASE_URL: database.appUrl,
       DATABASE_OWNER_URL: database.ownerUrl,

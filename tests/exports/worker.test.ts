@@ -180,6 +180,15 @@ describe("an export that is asked for", () => {
     await reaches(asked, "ready");
   });
 
+  test("of nothing but files knows how much is to come", async () => {
+    const slow: BlobStorage = { ...storage, read: () => new Promise(() => {}) };
+    await startWorker({ storage: slow });
+    const scope = { tables: [], files: true, auditLog: false };
+    const asked = await askForExport(opened.database, tenant.id, { scope });
+    await until(async () => (await stateOf(asked)).bytes_expected === 210_000);
+    await deleteExport(opened.database, tenant.id, asked.id, bySystem);
+  });
+
   test("keeps to the rate", async () => {
     const started = performance.now();
     await startWorker({ bytesPerSecond: 400_000 });
@@ -322,7 +331,8 @@ describe("an export", () => {
     expect(await stateOf(asked)).toMatchObject({
       attempt: 10,
       error_code: "storage_error",
-      error_message: "The storage failed: no route to the bucket.",
+      error_message:
+        "The storage failed again and again. Ask for the export again, or give the operator its id.",
     });
     await until(async () => (await Array.fromAsync(storage.list(tenant.id))).length === before.size);
     expect((await actionsOn(asked)).at(-1)).toBe("export.failed");

@@ -29,7 +29,8 @@ export interface S3Server {
   url(change?: { readonly prefix?: string; readonly endpoint?: string }): string;
   /** Resolves when nothing listens any more. */
   kill(): Promise<void>;
-  start(): Promise<void>;
+  /** @param change what it refuses from now on: writes, or the access key */
+  start(change?: { readonly readOnly?: boolean; readonly revoked?: boolean }): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -53,12 +54,13 @@ export async function startS3(program: string, root?: string): Promise<S3Server>
   const endpoint = `http://127.0.0.1:${port}`;
   let child: ChildProcess | undefined;
 
-  async function start(): Promise<void> {
+  async function start({ readOnly = false, revoked = false } = {}): Promise<void> {
+    const options = ["--port", `127.0.0.1:${port}`, "--keep-alive", ...(readOnly ? ["--readonly"] : [])];
     // Beside the objects and not in extended attributes, which not every file system has.
-    const args = ["--port", `127.0.0.1:${port}`, "--keep-alive", "posix", "--sidecar", sidecar, buckets];
+    const args = [...options, "posix", "--sidecar", sidecar, buckets];
     const started = spawn(program, args, {
       env: {
-        ROOT_ACCESS_KEY: environment.AWS_ACCESS_KEY_ID,
+        ROOT_ACCESS_KEY: revoked ? "another-key" : environment.AWS_ACCESS_KEY_ID,
         ROOT_SECRET_KEY: environment.AWS_SECRET_ACCESS_KEY,
       },
       stdio: ["ignore", "pipe", "pipe"],

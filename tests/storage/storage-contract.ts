@@ -92,6 +92,14 @@ export function describeStorage(subject: ContractSubject): void {
       }
     });
 
+    test("that is empty is so in part and whole", async () => {
+      const digest = await storage().write(tenant, blob, chunks(), generous);
+      expect(digest).toEqual({ bytes: 0, sha256: sha256(Buffer.alloc(0)) });
+      for (const range of [undefined, { start: 0 }, { end: 0 }, { start: 0, end: 9 }, { start: 5 }])
+        expect(await buffer(await storage().read(tenant, blob, range))).toHaveLength(0);
+      expect(await storage().stat(tenant, blob)).toEqual({ bytes: 0 });
+    });
+
     test("is replaced at once by a second write, and a reader of the first reads on", async () => {
       await storage().write(tenant, blob, chunks("first"), generous);
       const reader = await storage().read(tenant, blob);

@@ -76,19 +76,26 @@ export function parseElements(text: string): {
   readonly elements: readonly BagInfoElement[];
   readonly faults: readonly string[];
 } {
-  const elements: (readonly [string, string])[] = [];
+  const elements: { readonly label: string; readonly lines: string[] }[] = [];
   const faults: string[] = [];
   for (const [index, line] of text.split(/\r\n|\n|\r/).entries()) {
     if (line.trim() === "") continue;
     const last = elements.at(-1);
     const [, label, value] = /^([^\s:][^:]*):(.*)$/s.exec(line) ?? [];
     if (/^[ \t]/.test(line) && last !== undefined) {
-      elements[elements.length - 1] = [last[0], `${last[1]} ${line.trim()}`.trim()];
-    } else if (label !== undefined && value !== undefined) elements.push([label.trim(), value.trim()]);
+      last.lines.push(line);
+    } else if (label !== undefined && value !== undefined) elements.push({ label, lines: [value] });
     else faults.push(`line ${index + 1} is not a label, a colon and a value`);
   }
-  return { elements, faults };
+  return { elements: elements.map(({ label, lines }) => [label.trim(), joined(lines)]), faults };
 }
+
+/** The value of an element from its lines, of which the first may be empty. */
+const joined = (lines: readonly string[]): string =>
+  lines
+    .map((line) => line.trim())
+    .join(" ")
+    .trim();
 
 const units = ["B", "KB", "MB", "GB", "TB"] as const;
 

@@ -7,7 +7,7 @@ import { buffer } from "node:stream/consumers";
 import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { createTestKey, makeBag, type TestBag, writeBag } from "../../../tests/bag/test-bag.ts";
+import { createTestKey, makeBag, tarOf, writeBag } from "../../../tests/bag/test-bag.ts";
 import { layOutTar, openBag, verifyBag } from "./index.ts";
 
 const key = createTestKey();
@@ -27,21 +27,6 @@ afterAll(async () => {
 beforeEach(async () => {
   scratch = await mkdtemp(join(base, "scratch-"));
 });
-
-/** The bag as it is downloaded. */
-function tarOf({ name, files }: TestBag): Buffer {
-  const entries = [...files].map(([path, contents]) => ({
-    path: `${name}/${path}`,
-    bytes: contents.length,
-    contents,
-  }));
-  const layout = layOutTar(entries, { modifiedAt: new Date(0) });
-  return Buffer.concat(
-    [...layout.pieces(0, layout.bytes - 1)].map((piece) =>
-      piece.kind === "bytes" ? piece.bytes : piece.entry.contents.subarray(piece.start, piece.end + 1),
-    ),
-  );
-}
 
 async function written(bytes: Uint8Array): Promise<string> {
   const path = join(scratch, "bag.tar");

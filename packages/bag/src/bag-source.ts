@@ -39,10 +39,10 @@ async function openFolder(folder: string, signal?: AbortSignal): Promise<BagSour
   const entries = new Map<string, { bytes: number }>();
   const folders = [""];
   for (let below = folders.pop(); below !== undefined; below = folders.pop()) {
-    for await (const { name } of await opendir(join(folder, below))) {
+    for await (const { name } of await opendir(join(folder, below)).catch(unreadable(below))) {
       signal?.throwIfAborted();
       const path = below === "" ? name : `${below}/${name}`;
-      const found = await lstat(join(folder, path));
+      const found = await lstat(join(folder, path)).catch(unreadable(path));
       if (found.isDirectory()) folders.push(path);
       else if (found.isFile()) entries.set(path, { bytes: found.size });
       else
@@ -62,6 +62,13 @@ async function openFolder(folder: string, signal?: AbortSignal): Promise<BagSour
     async close() {},
   });
 }
+
+/** Names that are not UTF-8 end here as well: what they were read as is not there. */
+const unreadable =
+  (path: string) =>
+  (error: NodeJS.ErrnoException): never => {
+    throw invalid(`${path === "" ? "the folder" : printable(path)} cannot be read (${error.code}).`, error);
+  };
 
 async function openTar(path: string, signal?: AbortSignal): Promise<BagSource> {
   const handle = await open(path, "r").catch((error: unknown) => {

@@ -18,6 +18,8 @@ export interface ParsedManifest {
 const sha256Digits = 64;
 // What is wrong with a file that is no manifest need not be told of each of its lines.
 const mostFaults = 100;
+// Nor read to its end, which might be far.
+const mostFaultyLines = 1_000_000;
 
 /** A line of a manifest, with its end. Two spaces, so that `sha256sum -c` reads it too. */
 export function manifestLine({ sha256, path }: ManifestEntry): string {
@@ -48,10 +50,9 @@ export function parseManifest(text: string, manifest = "manifest-sha256.txt"): P
   const faults: BagFault[] = [];
   const tell = (message: string): number => faults.push({ code: "manifest_line", path: manifest, message });
   let faulty = 0;
-  // LF, CRLF and CR all end a line; the last one may lack its end.
-  const lines = text.split(/\r\n|\n|\r/);
-  if (lines.at(-1) === "") lines.pop();
-  for (const [index, line] of lines.entries()) {
+  let number = 0;
+  for (const line of linesOf(text)) {
+    number++;
     const read = parseLine(line);
     if (typeof read !== "string" && !seen.has(read.path)) {
       seen.add(read.path);
@@ -59,10 +60,25 @@ export function parseManifest(text: string, manifest = "manifest-sha256.txt"): P
       continue;
     }
     const fault = typeof read === "string" ? read : `${quoted(read.path)} is named twice`;
-    if (faulty++ < mostFaults) tell(`Line ${index + 1} of ${manifest}: ${fault}.`);
+    if (faulty++ < mostFaults) tell(`Line ${number} of ${manifest}: ${fault}.`);
+    if (faulty < mostFaultyLines) continue;
+    tell(`Line ${number} of ${manifest} is the last that was read: too many have a fault.`);
+    break;
   }
   if (faulty > mostFaults) tell(`${faulty - mostFaults} more lines of ${manifest} have a fault.`);
   return { entries, faults };
+}
+
+/** One by one: a list of them all could have more members than memory. */
+function* linesOf(text: string): Generator<string, void, undefined> {
+  // LF, CRLF and CR all end a line; the last one may lack its end.
+  const lineEnd = /\r\n|\n|\r/g;
+  let start = 0;
+  for (let found = lineEnd.exec(text); found !== null; found = lineEnd.exec(text)) {
+    yield text.slice(start, found.index);
+    start = lineEnd.lastIndex;
+  }
+  if (start < text.length) yield text.slice(start);
 }
 
 /** The entry of a line, or what is wrong with it. */

@@ -19,6 +19,9 @@ import { printable } from "./printable.ts";
 const version = 1;
 /** About a million files. */
 const mostBytes = 256 * 1024 * 1024;
+/** Of text for each object or list, beyond the first million; an export has more than twice as many. */
+const fewestCharacters = 32;
+const mostObjectsAnyway = 1_000_000;
 
 /**
  * @param json text or bytes of export.json
@@ -37,6 +40,8 @@ function parseJson(json: string | Uint8Array): unknown {
   if (json.length > mostBytes) throw new JsonFault(`it is larger than ${mostBytes} bytes`);
   const text = typeof json === "string" ? json : decodeText(json);
   if (text.startsWith("\ufeff")) throw new JsonFault("it begins with a byte order mark");
+  if (hasTooManyObjects(text))
+    throw new JsonFault("it has more objects and lists than an export of its size");
   try {
     return JSON.parse(text);
   } catch {
@@ -44,6 +49,24 @@ function parseJson(json: string | Uint8Array): unknown {
     throw new JsonFault("it is not JSON");
   }
 }
+
+/** Empty lists alone would take 25 times the bytes of their text. */
+function hasTooManyObjects(text: string): boolean {
+  let left = mostObjectsAnyway + text.length / fewestCharacters;
+  let isQuoted = false;
+  for (let at = 0; at < text.length; at++) {
+    const character = text.charCodeAt(at);
+    if (character === quote) isQuoted = !isQuoted;
+    else if (isQuoted && character === backslash) at++;
+    else if (!isQuoted && (character === brace || character === bracket) && --left < 0) return true;
+  }
+  return false;
+}
+
+const quote = 0x22;
+const backslash = 0x5c;
+const bracket = 0x5b;
+const brace = 0x7b;
 
 function decodeText(bytes: Uint8Array): string {
   try {

@@ -1,13 +1,13 @@
 // Runs the example of the package's README and, on a bag that was written here, its commands for those who do not have
 // this program.
 import { execFile } from "node:child_process";
-import { appendFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { fencedBlocks } from "../../../tests/docs/fenced-blocks.ts";
-import { checkBagSignature, createSigningKey, parseManifest, signBag } from "./index.ts";
+import { checkBagSignature, createSigningKey, faultCodes, parseManifest, signBag } from "./index.ts";
 import { exampleFile } from "./testing/example-document.ts";
 import { exampleKey, exampleSeed, writeExampleBag } from "./testing/write-example-bag.ts";
 
@@ -29,6 +29,11 @@ test("the example of the README runs and prints what it says", async () => {
   );
   const [printed] = blocks.filter(({ info }) => info === "text");
   expect(`${lines.join("\n")}\n`).toBe(printed?.code);
+});
+
+test("the faults are those that a report can have", () => {
+  const rows = [...readme.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)].map(([, code, says]) => [code, says]);
+  expect(Object.fromEntries(rows)).toEqual(faultCodes);
 });
 
 test("the command for a key makes one", async () => {
@@ -70,6 +75,8 @@ describe("the commands for a bag", () => {
     await expect(sh(digests)).rejects.toMatchObject({ stdout: expect.stringContaining(": FAILED") });
     await writeFile(join(folder, "data/added"), "x");
     expect(await sh(additions)).toBe("data/added\n");
+    await symlink("/etc/passwd", join(folder, "data/link"));
+    expect(await sh(additions)).toBe("data/added\ndata/link\n");
     for (const name of ["export.json", "tagmanifest-sha256.txt"]) {
       const before = await readFile(join(folder, name));
       await appendFile(join(folder, name), " ");
@@ -93,5 +100,13 @@ describe("the commands for a bag", () => {
     const field = /^field\(\).*$/m.exec(signature)?.[0];
     const lookUp = curl.replace(/curl -s \S+/, "cat keys.json");
     expect(await sh(`${field}\n${lookUp}`)).toContain(exampleKey.publicKey.kid);
+    // A forger's key that stands beside the platform's, or no key at all, is not found.
+    const text = await readFile(join(folder, "export.json.sig"), "utf8");
+    const { x } = exampleKey.publicKey;
+    const forged = createSigningKey(Buffer.alloc(32, 9).toString("base64url")).publicKey.x;
+    for (const other of [`${forged}",\n  "x": "${x}`, `",\n  "x": "${x}`, "", x.slice(1)]) {
+      await writeFile(join(folder, "export.json.sig"), text.replace(`"x": "${x}"`, `"x": "${other}"`));
+      expect(await sh(`${field}\n${lookUp.trim()} || true`), other).toBe("");
+    }
   });
 });

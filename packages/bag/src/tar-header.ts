@@ -16,8 +16,8 @@ export interface TarHeader {
   readonly bytes: number;
   /** When it was modified, since 1970. */
   readonly seconds: number;
-  /** A file, or what pax has to say of the next entry. */
-  readonly type: "0" | "x";
+  /** A file, a folder, or what pax has to say of the next entry. */
+  readonly type: "0" | "5" | "x";
 }
 
 /** A ustar header. Throws a RangeError if the path or a number does not fit. */
@@ -26,7 +26,7 @@ export function tarHeader({ path, bytes, seconds, type }: TarHeader): Buffer {
   if (names === undefined) throw new RangeError(`${path} does not fit into a tar header`);
   const header = Buffer.alloc(tarBlockBytes);
   header.write(names.name, 0, "latin1");
-  header.write(octal(0o644, 7), 100, "latin1");
+  header.write(octal(type === "5" ? 0o755 : 0o644, 7), 100, "latin1");
   header.write(octal(0, 7), 108, "latin1");
   header.write(octal(0, 7), 116, "latin1");
   header.write(octal(bytes, 11), 124, "latin1");

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes } from "node:crypto";
 import { createWriteStream } from "node:fs";
-import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -183,6 +183,25 @@ test("the same entries and date give the same bytes, another date others", () =>
   expect(range(layOutTar(various, { modifiedAt: new Date(0) })).equals(again)).toBe(false);
 });
 
+test("a path that ends with a slash is a folder, also a long one", async () => {
+  const folders = [`${folder}/data/`, `${folder}/${"x/".repeat(150)}`, `${folder}/é/`];
+  const layout = layOutTar([entry(`${folder}/a`, 1), ...folders.map((path) => entry(path, 0))], {
+    modifiedAt,
+  });
+  const path = join(base, "folders.tar");
+  await writeFile(path, range(layout));
+  const [file, ...others] = execFileSync("tar", ["-tvf", path, "--quoting-style=literal"], {
+    encoding: "utf8",
+  })
+    .trim()
+    .split("\n");
+  expect(file).toMatch(/^-rw-r--r--/);
+  expect(others.map((line) => [line.slice(0, 10), line.slice(line.indexOf(folder))])).toEqual(
+    folders.map((name) => ["drwxr-xr-x", name]),
+  );
+  expect(() => layOutTar([entry("a", 1), entry("a/", 0)], { modifiedAt })).toThrow(RangeError);
+});
+
 test("no files give an end mark alone", () => {
   expect(range(layOutTar([], { modifiedAt }))).toEqual(Buffer.alloc(1024));
 });
@@ -197,7 +216,7 @@ test("a hundred thousand files are laid out and cut fast, and few bytes come in 
   expect([...layout.pieces(0, 10_000_000)].length).toBeLessThan(200);
 });
 
-test.each(["", "/etc/passwd", "a/../b", "a//b", "./a", "a/", "nul\0", "half\ud83d"])(
+test.each(["", "/etc/passwd", "a/../b", "a//b", "./a", "a/", "a//", "/", "nul\0", "half\ud83d"])(
   "the path %j is refused",
   (path) => {
     expect(() => layOutTar([{ path, bytes: 1 }], { modifiedAt })).toThrow(RangeError);

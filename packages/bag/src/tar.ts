@@ -10,7 +10,7 @@ import {
 } from "./tar-header.ts";
 
 export interface TarEntry {
-  /** With slashes, the bag's folder first. */
+  /** With slashes, the bag's folder first. One that ends with a slash is a folder, which has no bytes. */
   readonly path: string;
   readonly bytes: number;
 }
@@ -35,8 +35,8 @@ export interface TarOptions {
 const pieceBytes = 64 * 1024;
 
 /**
- * Lays out a tar file. The same entries and date give the same bytes: mode 0644, owner 0, no names of owners, whole
- * seconds. Throws a RangeError for a path, length, date or range that no tar file can have.
+ * Lays out a tar file. The same entries and date give the same bytes: mode 0644, of folders 0755, owner 0, no names of
+ * owners, whole seconds. Throws a RangeError for a path, length, date or range that no tar file can have.
  */
 export function layOutTar<Entry extends TarEntry>(
   entries: readonly Entry[],
@@ -91,10 +91,12 @@ export function layOutTar<Entry extends TarEntry>(
 const unsafePath = /(^|\/)\.{0,2}(\/|$)|\0/;
 
 function checkEntry({ path, bytes }: TarEntry, seen: Set<string>): void {
-  if (unsafePath.test(path) || !path.isWellFormed() || seen.has(path))
+  const name = path.replace(/\/$/, "");
+  if (unsafePath.test(name) || !name.isWellFormed() || seen.has(name))
     throw new RangeError(`${JSON.stringify(path)} is no path for a tar file, or is there twice`);
-  seen.add(path);
-  if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`${path} cannot have ${bytes} bytes`);
+  seen.add(name);
+  if (!Number.isSafeInteger(bytes) || bytes < 0 || (bytes > 0 && name !== path))
+    throw new RangeError(`${path} cannot have ${bytes} bytes`);
 }
 
 /** What ustar cannot say of an entry; empty for nearly all. */
@@ -114,7 +116,8 @@ function headersBytes(entry: TarEntry): number {
 
 function headersOf(entry: TarEntry, index: number, seconds: number): Buffer {
   const pax = paxOf(entry);
-  if (pax.length === 0) return tarHeader({ ...entry, seconds, type: "0" });
+  const type = entry.path.endsWith("/") ? "5" : "0";
+  if (pax.length === 0) return tarHeader({ ...entry, seconds, type });
   // Whoever reads pax takes path and length from there; to others these names are at least no other entry's.
   const path = ustarNames(entry.path) === undefined ? `PaxNames/${index}` : entry.path;
   const bytes = entry.bytes > ustarMostBytes ? 0 : entry.bytes;
@@ -122,7 +125,7 @@ function headersOf(entry: TarEntry, index: number, seconds: number): Buffer {
     tarHeader({ path: `PaxHeaders/${index}`, bytes: pax.length, seconds, type: "x" }),
     pax,
     Buffer.alloc(tarPadding(pax.length)),
-    tarHeader({ path, bytes, seconds, type: "0" }),
+    tarHeader({ path, bytes, seconds, type }),
   ]);
 }
 

@@ -42,6 +42,10 @@ describe("the API and the key", () => {
       url: "http://10.0.0.1:8080/ai",
       key: "sk-mine",
     });
+    // As a client of OpenAI's API has it.
+    expect(await access(environment, { url: "http://10.0.0.1:8080/v1/" })).toMatchObject({
+      url: "http://10.0.0.1:8080",
+    });
   });
 
   test("without both they are those of the folder: its one tenant's, or with --tenant the operator's", async () => {

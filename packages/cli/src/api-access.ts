@@ -3,7 +3,7 @@ import { EctusError } from "@ectus/core";
 import type { Command } from "commander";
 import type { Api, ApiAccess } from "./api-client.ts";
 import type { CommandContext } from "./command-context.ts";
-import { credentialsFile, readCredentials } from "./credentials.ts";
+import { credentialsFile, readCredentials } from "./credentials-file.ts";
 import { isId, onlyTenant } from "./find-tenant.ts";
 import { type InstanceFlags, readInstanceConfig, withInstanceFlags } from "./instance-config.ts";
 import { parseName } from "./option-values.ts";
@@ -20,7 +20,7 @@ The API is the one that --url or ECTUS_URL names, with the key in ECTUS_API_KEY:
 /** Adds what every command has that talks to the API for a tenant. */
 export function withApiFlags(command: Command): Command {
   return withInstanceFlags(command)
-    .option("--url <url>", "address of the API (ECTUS_URL)")
+    .option("--url <url>", "address of the API, with or without /v1 (ECTUS_URL)")
     .option("--tenant <tenant>", "whose: id or name of the tenant, for the operator's key", parseName);
 }
 
@@ -67,7 +67,8 @@ function checkedUrl(text: string, name: string): string {
       name,
       `got ${JSON.stringify(text.replace(/\/\/.*@/s, "//[secret]@"))}, accepts a URL like https://ai.example.com without user and password`,
     );
-  return (url.origin + url.pathname).replace(/\/+$/, "");
+  // Clients of OpenAI's API are given it with /v1.
+  return (url.origin + url.pathname).replace(/\/+$/, "").replace(/\/v1$/, "");
 }
 
 /** A header cannot hold everything that an environment can; what was given is not shown. */

@@ -119,7 +119,12 @@ export function openApi({ url, key }: ApiAccess, timeoutMs: number = answerWithi
 /** Why a connection was not made or did not last; fetch has it in the cause of what it throws. */
 export function networkReason(error: unknown): string {
   const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  const { code } = cause as { code?: unknown };
+  const { code, reason } = cause as { code?: unknown; reason?: unknown };
+  // OpenSSL's own message is full of addresses and names of its files.
+  if (typeof code === "string" && code.startsWith("ERR_SSL_"))
+    return code === "ERR_SSL_WRONG_VERSION_NUMBER"
+      ? "it does not speak TLS; try http:// in place of https://"
+      : `TLS failed: ${typeof reason === "string" ? reason : code}`;
   return errorMessage(cause) || (typeof code === "string" ? code : errorMessage(error));
 }
 

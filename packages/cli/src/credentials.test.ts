@@ -16,7 +16,8 @@ import {
 import pg from "pg";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "../../../tests/postgres/test-database.ts";
-import { type Credentials, ensureCredentials } from "./credentials.ts";
+import { ensureCredentials } from "./credentials.ts";
+import type { Credentials } from "./credentials-file.ts";
 
 const log = createLogging({ levels: { default: "silent", modules: {} }, format: "json" }).module("test");
 const secret = "a secret of at least 32 characters";

@@ -1,7 +1,7 @@
-// DATA_DIR/credentials.json: what a newcomer and a test need to use an instance that was just started.
-import { readFile, rename } from "node:fs/promises";
+// Makes DATA_DIR/credentials.json: what a newcomer and a test need to use an instance that was just started.
+import { rename } from "node:fs/promises";
 import { join } from "node:path";
-import { apiKeyDigest, apiKeyPrefix, createApiKey, EctusError, errorMessage } from "@ectus/core";
+import { apiKeyDigest, apiKeyPrefix, createApiKey } from "@ectus/core";
 import {
   createTenant,
   type Database,
@@ -14,20 +14,8 @@ import {
   type TenantRecord,
   underAdvisoryLock,
 } from "@ectus/database";
+import { type Credentials, credentialsFile, readCredentials } from "./credentials-file.ts";
 import { writePrivateFile } from "./instance-secrets.ts";
-
-export interface Credentials {
-  readonly baseUrl: string;
-  /** Where Prometheus finds the metrics; undefined when none are served. */
-  readonly metricsUrl?: string | undefined;
-  readonly operatorKey: string;
-  readonly tenants: readonly {
-    readonly id: string;
-    readonly name: string;
-    readonly adminKey: string;
-    readonly key: string;
-  }[];
-}
 
 export interface EnsureCredentialsOptions {
   readonly database: Database;
@@ -41,7 +29,6 @@ export interface EnsureCredentialsOptions {
 const system = { actor: { type: "system" } } as const;
 const demoTenant = "Demo";
 
-export const credentialsFile = (dataDir: string): string => join(dataDir, "credentials.json");
 // Has its name until all keys in it are in the database, so that a first start that was cut off is taken up again.
 const unfinishedFile = (dataDir: string): string => join(dataDir, "credentials.unfinished.json");
 
@@ -62,28 +49,6 @@ export async function ensureCredentials(options: EnsureCredentialsOptions): Prom
   }
   // Several instances may make their first start at once.
   return underAdvisoryLock(database, "first start", () => makeCredentials(options));
-}
-
-/** What a file of this kind says; undefined if there is none. */
-export async function readCredentials(file: string): Promise<Credentials | undefined> {
-  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-    if (error.code === "ENOENT") return undefined;
-    throw unusable(file, error);
-  });
-  if (text === undefined) return undefined;
-  try {
-    const value = JSON.parse(text) as Credentials;
-    if (typeof value.operatorKey === "string" && typeof value.tenants[0]?.key === "string") return value;
-  } catch {
-    // Said below.
-  }
-  throw unusable(file, "it is damaged");
-}
-
-function unusable(file: string, reason: unknown): EctusError {
-  return new EctusError("invalid_config", {
-    faults: `  ${file}: cannot be read (${errorMessage(reason)}); accepts the file that the first start made. Restore it, or move it away and make new keys with 'ectus key create'.`,
-  });
 }
 
 /** Whether the demo tenant's key works on this database. */

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { ExportObject, ExportProgressFacts } from "./export-client.ts";
-import { durationText, showExportProgress } from "./export-progress.ts";
+import { amountsOf, bytesText, durationText, showExportProgress } from "./export-progress.ts";
 
 const noProgress: ExportProgressFacts = {
   ...{ rows_done: 0, rows_expected: null, bytes_done: 0, bytes_expected: null },
@@ -110,6 +110,22 @@ test("whatever a server says and however narrow the terminal, a line stays one l
       },
     ),
   );
+});
+
+test.each([
+  [0, "0.0 MB"],
+  [20, "0.1 kB"],
+  [14_287, "14.3 kB"],
+  [123_456, "0.1 MB"],
+  [240_018_249, "240.0 MB"],
+])("%d bytes are %s", (bytes, text) => {
+  expect(bytesText(bytes)).toBe(text);
+});
+
+test("an export of files alone says nothing of rows", () => {
+  const unknown = { rows_per_second: null, bytes_per_second: null, seconds_left: null };
+  const progress = { rows_done: 0, rows_expected: 0, bytes_done: 5e6, bytes_expected: null, ...unknown };
+  expect(amountsOf(progress)).toEqual(["5.0 MB"]);
 });
 
 test.each([

@@ -80,16 +80,26 @@ function shareOf({
 /** How much is done, how fast, and how long it takes yet. */
 export function amountsOf(progress: ExportProgressFacts): string[] {
   const { rows_done, rows_expected, bytes_done, bytes_per_second, rows_per_second, seconds_left } = progress;
-  const rows = rows_expected === null ? count(rows_done) : `${count(rows_done)} of ${count(rows_expected)}`;
-  const amounts = [`${rows} rows`, `${megabytes(bytes_done)} MB`];
-  if (bytes_per_second !== null && bytes_per_second > 0) amounts.push(`${megabytes(bytes_per_second)} MB/s`);
-  else if (rows_per_second !== null && rows_per_second > 0) amounts.push(`${count(rows_per_second)} rows/s`);
+  const rows =
+    rows_expected === null ? countText(rows_done) : `${countText(rows_done)} of ${countText(rows_expected)}`;
+  // An export of files alone has no rows.
+  const amounts = rows_expected === 0 ? [] : [`${rows} rows`];
+  amounts.push(bytesText(bytes_done));
+  if (bytes_per_second !== null && bytes_per_second > 0) amounts.push(`${bytesText(bytes_per_second)}/s`);
+  else if (rows_per_second !== null && rows_per_second > 0)
+    amounts.push(`${countText(rows_per_second)} rows/s`);
   if (seconds_left !== null) amounts.push(`${durationText(seconds_left)} left`);
   return amounts;
 }
 
-const count = (value: number): string => Math.round(value).toLocaleString("en-US");
-const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
+export const countText = (value: number): string => Math.round(value).toLocaleString("en-US");
+
+/** `0.0 MB` would say of a small export that nothing is in it. */
+export function bytesText(bytes: number): string {
+  return bytes > 0 && bytes < 1e5
+    ? `${Math.max(bytes / 1e3, 0.1).toFixed(1)} kB`
+    : `${(bytes / 1e6).toFixed(1)} MB`;
+}
 
 /** Of two units at most: `40 s`, `3 min 20 s`, `2 h 5 min`. */
 export function durationText(seconds: number): string {

@@ -1,7 +1,7 @@
 // What the commands of exports have in common: they talk to an API until they are done or stopped.
 import { InvalidArgumentError } from "commander";
 import { type ApiFlags, findTenantId, readApiAccess } from "./api-access.ts";
-import { type ApiFault, openApi, type Patience } from "./api-client.ts";
+import { ApiFault, openApi, type Patience } from "./api-client.ts";
 import type { CommandContext } from "./command-context.ts";
 import { CommandEnded } from "./exit-codes.ts";
 import { createExportClient, type ExportClient } from "./export-client.ts";
@@ -41,7 +41,13 @@ export async function withExports(
         },
       });
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (!signal.aborted) {
+        if (error instanceof ApiFault && error.code === "permission_denied" && flags.tenant !== undefined)
+          context.stderr(
+            "--tenant is for the operator's key. With an admin key of the tenant, leave it out.\n",
+          );
+        throw error;
+      }
       tell();
       throw new CommandEnded();
     }

@@ -1,10 +1,12 @@
 // Exports for people: one as facts, several as a table.
 import type { ExportObject } from "./export-client.ts";
-import { amountsOf, phaseOf } from "./export-progress.ts";
+import { amountsOf, bytesText, countText, phaseOf } from "./export-progress.ts";
 import { facts, table } from "./output.ts";
 
 const time = (seconds: number): string => new Date(seconds * 1_000).toISOString();
-const size = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
+
+/** The id that the API has for the export of a bag, which calls it by its UUID. */
+export const exportIdOf = (uuid: string): string => `export-${uuid.replaceAll("-", "")}`;
 
 export function exportText(state: ExportObject): string {
   const { bag, error, notice } = state;
@@ -17,8 +19,8 @@ export function exportText(state: ExportObject): string {
   if (state.state === "running") pairs.push(["progress", amountsOf(state.progress).join(", ")]);
   if (bag !== null)
     pairs.push(
-      ["rows", String(state.progress.rows_done)],
-      ["bag", `${bag.name}: ${bag.files} files, ${size(bag.bytes)}`],
+      ["rows", countText(state.progress.rows_done)],
+      ["bag", `${bag.name}: ${countText(bag.files)} files, ${bytesText(bag.bytes)}`],
     );
   if (state.expires_at !== null)
     pairs.push([state.state === "expired" ? "expired" : "expires", time(state.expires_at)]);
@@ -35,7 +37,7 @@ export function exportsText(states: readonly ExportObject[]): string {
       stateOf(state),
       time(state.created_at),
       state.compression === "none" ? state.format : `${state.format}.${state.compression}`,
-      state.bag === null ? "-" : size(state.bag.bytes),
+      state.bag === null ? "-" : bytesText(state.bag.bytes),
       state.expires_at === null ? "-" : time(state.expires_at),
     ]),
   );

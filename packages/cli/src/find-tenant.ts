@@ -1,6 +1,6 @@
 // The tenant that a person means: by id, or by a name that only one tenant has.
 import { EctusError } from "@ectus/core";
-import { type Database, findTenantsByName, getTenant, type TenantRecord } from "@ectus/database";
+import type { Database, TenantRecord } from "@ectus/database";
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 const mostShown = 5;
@@ -10,6 +10,8 @@ export const isId = (text: string): boolean => uuidPattern.test(text);
 
 /** @throws EctusError `not_found`, or `conflict` when several tenants have the name */
 export async function findTenant(database: Database, idOrName: string): Promise<TenantRecord> {
+  // Only here: clients of the API need the rest of this file, and no database.
+  const { findTenantsByName, getTenant } = await import("@ectus/database");
   if (isId(idOrName)) return getTenant(database, idOrName);
   return onlyTenant(await findTenantsByName(database, idOrName, mostShown + 1), idOrName);
 }

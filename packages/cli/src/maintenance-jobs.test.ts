@@ -161,4 +161,33 @@ describe("an export", () => {
     expect(await expireExports(database, failing, signal)).toEqual({ expired: 1 });
     expect(await removeOrphans(database, storage, signal, inTwoHours)).toEqual({ removed: 1, unfinished: 0 });
   });
+
+  test("whose files are being removed does not hold up a stop, and the rest are orphans", async () => {
+    // More than are removed at a time.
+    for (let count = 0; count < 12; count += 1) await readyExport(-1);
+    const stop = new AbortController();
+    const stopping = {
+      ...storage,
+      async remove(...blob: Parameters<BlobStorage["remove"]>) {
+        await storage.remove(...blob);
+        stop.abort(new Error("the instance stops"));
+      },
+    };
+    // All are files of one bag.
+    const owner = new pg.Client({ connectionString: postgres.ownerUrl });
+    await owner.connect();
+    await owner.query(
+      "update export_parts set export_id = (select min(id::text)::uuid from exports), path = blob_id::text",
+    );
+    await owner.query("delete from exports where id <> (select min(id::text)::uuid from exports)");
+    await owner.end();
+    await expect(expireExports(database, stopping, stop.signal)).rejects.toThrow("the instance stops");
+    const left = (await stored()).length;
+    expect(left).toBeGreaterThan(0);
+    expect(left).toBeLessThan(12);
+    expect(await removeOrphans(database, storage, signal, inTwoHours)).toEqual({
+      removed: left,
+      unfinished: 0,
+    });
+  });
 });

@@ -78,11 +78,34 @@ export async function expireExports(
       const blobs = await expireExport(database, tenantId, id);
       if (blobs === undefined) continue;
       expired++;
-      // What cannot be removed now has no row, so the job above removes it.
-      for (const blob of blobs) await storage.remove(tenantId, blob).catch(() => {});
+      await removeBlobs(storage, tenantId, blobs, signal);
     }
     if (found.length < batchSize) return { expired };
   }
+}
+
+// Each waits for the disk or for S3, so that several take turns.
+const removalsAtOnce = 8;
+
+/** Until one fails: what is left has no row, so the job that removes orphans removes it. */
+async function removeBlobs(
+  storage: BlobStorage,
+  tenantId: string,
+  blobIds: readonly string[],
+  signal: AbortSignal,
+): Promise<void> {
+  const waiting = blobIds.values();
+  let isFailing = false;
+  async function work(): Promise<void> {
+    for (const blobId of waiting) {
+      if (signal.aborted || isFailing) return;
+      await storage.remove(tenantId, blobId).catch(() => {
+        isFailing = true;
+      });
+    }
+  }
+  await Promise.all(Array.from({ length: removalsAtOnce }, work));
+  signal.throwIfAborted();
 }
 
 async function removeOrphansOf(

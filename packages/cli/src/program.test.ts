@@ -1,4 +1,7 @@
 // The command line as a whole: help, typos, and how faults become exit codes.
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
 import { runRecorded } from "./recorded-context.ts";
 import { version } from "./version.ts";
@@ -15,6 +18,17 @@ test("without arguments it prints help and counts as used wrongly", async () => 
 test("--help and --version are done", async () => {
   expect(await run("--version")).toEqual({ code: 0, out: `${version}\n`, err: "" });
   expect((await run("--help")).code).toBe(0);
+});
+
+test.each(["export status", "export verify", "config"])("%s loads no database", async (command) => {
+  const hook =
+    'import { registerHooks } from "node:module"; registerHooks({ load(url, context, next) { if (url.includes("/packages/database/")) console.error(url); return next(url, context); } });';
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+    ...["--import", `data:text/javascript,${encodeURIComponent(hook)}`],
+    ...[join(import.meta.dirname, "main.ts"), ...command.split(" "), "--help"],
+  ]);
+  expect(stdout).toContain(`ectus ${command}`);
+  expect(stderr).toBe("");
 });
 
 const commands = [

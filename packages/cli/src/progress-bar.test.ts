@@ -60,6 +60,19 @@ describe("on a terminal", () => {
     expect(output.written.at(-1)).not.toContain("MB/s");
   });
 
+  test("a note stands on a line of its own, and the bar is drawn again below it", () => {
+    const { output, bar } = start();
+    bar.note("Before.");
+    bar.update({ bytes: 5, totalBytes: 10 });
+    const drawn = output.written.at(-1);
+    bar.note("It broke.");
+    expect(output.written).toEqual(["Before.\n", drawn, "\r\u001B[K", "It broke.\n", drawn]);
+    bar.end();
+    const { length } = output.written;
+    bar.note("Too late.");
+    expect(output.written).toHaveLength(length);
+  });
+
   test("nothing is written when nothing was fetched", () => {
     const { output, bar } = start();
     bar.end();

@@ -16,7 +16,9 @@ export interface Progress {
 
 export interface ProgressBar {
   update(progress: Progress): void;
-  /** Leaves the last state on a line of its own; further calls of either do nothing. */
+  /** Says something in a line of its own. */
+  note(text: string): void;
+  /** Leaves the last state on a line of its own; further calls of any do nothing. */
   end(): void;
 }
 
@@ -60,6 +62,12 @@ function drawnBar(output: ProgressOutput, label: string, now: () => number): Pro
       last = progress;
       if (at - drawnAt >= redrawEveryMs || progress.bytes >= progress.totalBytes) draw(progress, at);
     },
+    note(text) {
+      if (ended) return;
+      if (last !== undefined) drawOver(output, "");
+      output.write(`${text}\n`);
+      if (last !== undefined) draw(last, now());
+    },
     end() {
       if (ended) return;
       ended = true;
@@ -85,6 +93,9 @@ function printedLines(output: ProgressOutput, label: string): ProgressBar {
       if (reached <= tenth) return;
       tenth = reached;
       output.write(`${labelOf(label, progress)}: ${reached * 10} % (${amountOf(progress)})\n`);
+    },
+    note(text) {
+      if (!ended) output.write(`${text}\n`);
     },
     end() {
       ended = true;

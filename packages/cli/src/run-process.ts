@@ -80,8 +80,10 @@ async function runUntilStopped(
   logging: Logging,
   context: CommandContext,
 ): Promise<void> {
+  // A worker whose database is away has nothing else that would keep the process.
+  const keepAlive = setInterval(() => {}, 60_000);
   try {
-    await Promise.race([stopAsked, running.failed]);
+    await Promise.race([stopAsked, running.failed]).finally(() => clearInterval(keepAlive));
   } catch (error) {
     const log = logging.module("cli");
     log.fatal({ err: error }, "this process cannot go on");

@@ -17,7 +17,7 @@ export interface ExportsOptions {
 
 const hourMs = 60 * 60_000;
 
-export function startExports(options: ExportsOptions): Promise<ExportWorker> {
+export function startExports(options: ExportsOptions): ExportWorker {
   const { config, database, storage, signingKey, telemetry, logging } = options;
   return startExportWorker({
     database,

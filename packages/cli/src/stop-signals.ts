@@ -1,9 +1,7 @@
 // What Ctrl-C and SIGTERM do to a command that runs for a while: the first ends it in order, the second at once.
 import { setTimeout as delay } from "node:timers/promises";
-import { stopPostgresAtOnce } from "@ectus/database";
 import type { CommandContext } from "./command-context.ts";
 import { exitCodes } from "./exit-codes.ts";
-import { postgresFolder } from "./open-postgres.ts";
 
 export interface StoppableOptions {
   readonly context: CommandContext;
@@ -39,6 +37,9 @@ export async function whileStoppable<T>(
   async function endNow(): Promise<void> {
     const timer = new AbortController();
     try {
+      // A process that has a PostgreSQL has loaded these long since; a client of the API does without them until now.
+      const { stopPostgresAtOnce } = await import("@ectus/database");
+      const { postgresFolder } = await import("./open-postgres.ts");
       await stopPostgresAtOnce(postgresFolder(dataDir), emergencyMs);
       // Work that is at its end anyway, such as a start that is given up, tidies better than an exit does.
       await Promise.race([ended.promise, delay(tidyMs, undefined, { signal: timer.signal }).catch(() => {})]);

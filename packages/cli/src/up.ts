@@ -1,12 +1,13 @@
 // Where a process is put together: database, storage, engine, jobs and the API, started in the order in which they
 // need each other and stopped in the reverse.
 import type { Logging } from "@ectus/core";
-import { findRunningPostgres, migrate, openDatabase, startJobs } from "@ectus/database";
+import { findRunningPostgres, measureOldestExport, migrate, openDatabase, startJobs } from "@ectus/database";
 import { checkExporterFiles } from "@ectus/monitoring";
 import { openStorage } from "@ectus/storage";
 import { startServer } from "@ectus/web-api";
 import { clientUrl } from "./client-url.ts";
-import { type Credentials, ensureCredentials } from "./credentials.ts";
+import { ensureCredentials } from "./credentials.ts";
+import type { Credentials } from "./credentials-file.ts";
 import { openDataDir, storageUrl } from "./data-dir.ts";
 import type { InstanceConfig } from "./instance-config.ts";
 import type { InstanceSecrets } from "./instance-secrets.ts";
@@ -98,7 +99,7 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   started.defer(() => database.close());
   const signingKeys = signingKeysOf(config, secrets);
   await unlessFailed(publishSigningKeys(database, signingKeys), postgres.failed);
-  const storage = await openStorage(storageUrl(options.instance));
+  const storage = await openStorage(storageUrl(options.instance), environment);
   const engine = await unlessFailed(openingEngine, postgres.failed);
   const jobs = await unlessFailed(
     startJobs({
@@ -113,9 +114,11 @@ export async function startInstance(options: UpOptions): Promise<Instance> {
   signal.throwIfAborted();
   if (config.EXPORTS_ENABLED) {
     const parts = { config, database, storage, signingKey: signingKeys[0], telemetry, logging };
-    const exports = await unlessFailed(startExports(parts), postgres.failed);
+    const exports = startExports(parts);
     started.defer(() => exports.stop());
-    signal.throwIfAborted();
+  } else {
+    // Workers that are gone tell nothing of what waits for them.
+    started.defer(measureOldestExport({ instruments, database }));
   }
   const apiKeySecrets = secretsOf(options.instance, secrets);
   const server = await startServer({

@@ -27,7 +27,7 @@ beforeEach(() => {
 });
 afterEach(() => cleanUp.disposeAsync());
 
-const pauses: WaitPauses = { firstMs: 1, longestMs: 5, giveUpAfterMs: 10_000 };
+const pauses: WaitPauses = { firstMs: 1, longestMs: 5, queuedMs: 10_000, giveUpAfterMs: 10_000 };
 
 /** Waits while the server answers one after the other, and then always the last. */
 async function wait(answers: readonly Answer[], options: Partial<WaitPauses> = {}) {
@@ -84,6 +84,15 @@ test("outlasts a server that restarts, and says so once", async () => {
     "It is shutting_down. Trying again; the export goes on without this command.",
     "The API answers again.",
   ]);
+});
+
+test("that no worker takes it up is noted once", async () => {
+  const queued = answer(200, exportIn("queued", "waiting"));
+  const { done, notes } = await wait([queued, queued, queued, answer(200, exportIn("ready"))], {
+    queuedMs: 0,
+  });
+  await done;
+  expect(notes).toEqual([expect.stringContaining("No worker has taken it up yet")]);
 });
 
 test("gives up on a server that stays away", async () => {

@@ -16,12 +16,19 @@ export interface WaitOptions {
 export interface WaitPauses {
   readonly firstMs: number;
   readonly longestMs: number;
+  /** How long it may wait for a worker before that is worth a note. */
+  readonly queuedMs: number;
   /** How long the API may be away. */
   readonly giveUpAfterMs: number;
 }
 
 // A server that restarts, or is moved to another machine, is back within some minutes.
-const usualPauses: WaitPauses = { firstMs: 1_000, longestMs: 5_000, giveUpAfterMs: 10 * 60_000 };
+const usualPauses: WaitPauses = {
+  firstMs: 1_000,
+  longestMs: 5_000,
+  queuedMs: 30_000,
+  giveUpAfterMs: 10 * 60_000,
+};
 const pauseGrowth = 1.25;
 
 /** The export when it is ready, failed or expired. */
@@ -34,6 +41,7 @@ export async function waitForExport({
   pauses = usualPauses,
 }: WaitOptions): Promise<ExportObject> {
   let pauseMs = pauses.firstMs;
+  let tellQueuedAt = performance.now() + pauses.queuedMs;
   for (;;) {
     let troubled = false;
     const state = await patiently(
@@ -51,6 +59,12 @@ export async function waitForExport({
     );
     if (troubled) onNote("The API answers again.");
     onState(state);
+    if (state.state === "queued" && performance.now() >= tellQueuedAt) {
+      tellQueuedAt = Number.POSITIVE_INFINITY;
+      onNote(
+        "No worker has taken it up yet: all are busy, or none runs. Exports are made by an instance with EXPORTS_ENABLED=true, or by 'ectus worker'.",
+      );
+    }
     if (state.state !== "queued" && state.state !== "running") return state;
     await delay(pauseMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     pauseMs = Math.min(pauseMs * pauseGrowth, pauses.longestMs);

@@ -59,7 +59,13 @@ export async function startWorker({ instance, signal, logging }: WorkerOptions):
   });
   started.defer(() => database.close());
   const storage = await openStorage(storageUrl(instance), instance.environment);
-  const exports = await startExports({
+  // Else its bags are ready, and nobody finds their files.
+  if (postgres.server === "external" && config.STORAGE_URL === undefined)
+    log.warn(
+      { storage: storageUrl(instance) },
+      "STORAGE_URL is unset: the API has to keep files in this folder, too",
+    );
+  const exports = startExports({
     config,
     database,
     storage,

@@ -33,6 +33,10 @@ test("an empty environment gives the defaults", () => {
     HOST: "0.0.0.0",
     PORT: 8080,
     TRUSTED_PROXIES: [],
+    EXPORTS_ENABLED: true,
+    EXPORT_CONCURRENCY: 2,
+    EXPORT_BYTES_PER_SECOND: 20_000_000,
+    EXPORT_TTL_HOURS: 168,
     METRICS_ENABLED: true,
     METRICS_PORT: 9090,
     SLOW_QUERY_MS: 500,
@@ -199,4 +203,30 @@ test("the user and password of a URL are masked wherever it is shown", () => {
   const load = () => loadConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: "https://ada:wo/rd@traces.example.org" });
   expect(load).toThrow(expect.objectContaining({ code: "invalid_config" }));
   expect(load).not.toThrow(/wo.rd/);
+});
+
+test("a user and password in a URL that is a parameter of another are not shown either", () => {
+  const STORAGE_URL = "s3://bucket/prefix?region=x&endpoint=https%3A%2F%2Fme%3Ahunter2%40host";
+  const [row] = describeConfig({ STORAGE_URL }).filter(({ name }) => name === "STORAGE_URL");
+  expect(row?.value).toBe("s3://bucket/prefix?region=x&endpoint=https%3A%2F%2F[secret]%40host");
+  const plain = describeConfig({ STORAGE_URL: "s3://bucket?endpoint=https://me:hunter2@host" });
+  expect(JSON.stringify(plain)).not.toContain("hunter2");
+});
+
+test("signing keys are seeds of 32 bytes each, and are not shown", () => {
+  const seeds = ["a".repeat(43), `${"B_-".repeat(14)}9`];
+  expect(loadConfig({ SIGNING_KEY: seeds.join(" , ") }).SIGNING_KEY).toEqual(seeds);
+  for (const wrong of ["", "a".repeat(42), "a".repeat(44), `${"a".repeat(42)}=`, `${seeds[0]},`]) {
+    const read = () => loadConfig({ SIGNING_KEY: wrong });
+    expect(read).toThrow("SIGNING_KEY: got a value that is not shown because it is secret");
+  }
+});
+
+test.each([
+  ["EXPORT_CONCURRENCY", ["1", "64"], ["0", "65", "-1", "1.5", "two", ""]],
+  ["EXPORT_BYTES_PER_SECOND", ["0", "10000000000"], ["10000000001", "1e9", "-1"]],
+  ["EXPORT_TTL_HOURS", ["1", "8760"], ["0", "8761", "0x10"]],
+] as const)("%s is a whole number in its bounds", (name, right, wrong) => {
+  for (const value of right) expect(loadConfig({ [name]: value })[name]).toBe(Number(value));
+  for (const value of wrong) expect(() => loadConfig({ [name]: value })).toThrow(`${name}: got "${value}"`);
 });

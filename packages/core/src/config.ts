@@ -383,8 +383,9 @@ export function loadConfig(environment: Environment, file?: string): Config {
   return config as Config;
 }
 
-/** A URL without the user and password in it. */
-const withoutUser = (text: string): string => text.replace(/\/\/.*@/s, "//[secret]@");
+/** A URL without the user and password in it, nor in one that it has as a parameter. */
+const withoutUser = (text: string): string =>
+  text.replace(/\/\/.*@/s, "//[secret]@").replace(/%2f%2f.*%40/is, "%2F%2F[secret]%40");
 
 /** Faults of variables that are well by themselves. */
 function contradictions(config: Partial<Config>): string[] {

@@ -15,6 +15,7 @@ create table exports (
   phase text not null default 'waiting'
     check (phase in ('waiting', 'snapshot', 'tables', 'audit_log', 'files', 'verifying', 'sealing', 'done')),
   attempt integer not null default 0,
+  interruptions integer not null default 0,
   worker_id uuid,
   lease_until timestamptz,
   started_at timestamptz,
@@ -38,6 +39,7 @@ create index exports_expiry on exports (expires_at) where state = 'ready';
 comment on column exports.origin is 'Ids and trace of the request that asked for it';
 comment on column exports.lease_until is 'Until when its worker is taken for alive';
 comment on column exports.attempt is 'Counts the workers that took it up; a worker may write only while it is its own';
+comment on column exports.interruptions is 'Counts those of them that died, or failed for a reason that passes; not those that were stopped';
 comment on column exports.rows_expected is 'Null until it was counted';
 comment on column exports.bytes_done is 'Of rows before compression and of files';
 comment on column exports.bag_digest is 'SHA-256 of tagmanifest-sha256.txt';
@@ -92,16 +94,18 @@ create policy everybody on signing_keys to ectus_app using (true) with check (tr
 grant select, insert, update, delete on exports, export_parts to ectus_app;
 grant select, insert on signing_keys to ectus_app;
 
--- Wakes workers when there is something to do, and tells one that its export is gone.
+-- Wakes workers when there may be something to do: an export that waits, or a place.
 create function notify_export_change() returns trigger language plpgsql as $$
 begin
-  perform pg_notify('ectus_exports', (case when tg_op = 'DELETE' then old.id else new.id end)::text);
+  perform pg_notify('ectus_exports', '');
   return null;
 end $$;
-create trigger exports_change after insert or delete on exports for each row execute function notify_export_change();
+create trigger exports_change after insert or delete or update of state on exports
+  for each row execute function notify_export_change();
 
 -- Gives a worker the next export that waits, or one whose worker is gone: at most so many at a time in all, and of one
--- tenant. Sees past row-level security, since a worker has to find whose turn it is.
+-- tenant. One that pauses has no worker, and takes no place. Sees past row-level security, since a worker has to find
+-- whose turn it is.
 create function claim_export(worker uuid, lease interval, most integer, most_of_tenant integer)
   returns table (tenant_id uuid, id uuid)
   language plpgsql security definer
@@ -111,15 +115,17 @@ create function claim_export(worker uuid, lease interval, most integer, most_of_
 begin
   -- Or two that claim at once would both see a free place.
   perform pg_advisory_xact_lock(hashtextextended('ectus claim_export', 0));
-  if (select count(*) from public.exports where state = 'running' and lease_until > now()) >= most then return; end if;
+  if (select count(*) from public.exports
+      where state = 'running' and worker_id is not null and lease_until > now()) >= most then return; end if;
   return query
-    update public.exports set state = 'running', phase = 'waiting', attempt = attempt + 1, worker_id = worker,
+    update public.exports set state = 'running', phase = 'waiting', attempt = attempt + 1,
+                              interruptions = interruptions + (state = 'running')::integer, worker_id = worker,
                               lease_until = now() + lease, started_at = coalesce(started_at, now())
     where (tenant_id, id) = (
       select e.tenant_id, e.id from public.exports e
       where (e.state = 'queued' or e.state = 'running' and e.lease_until <= now())
         and (select count(*) from public.exports o where o.tenant_id = e.tenant_id and o.state = 'running'
-               and o.lease_until > now()) < most_of_tenant
+               and o.worker_id is not null and o.lease_until > now()) < most_of_tenant
       order by e.created_at, e.id limit 1 for update skip locked)
     returning exports.tenant_id, exports.id;
 end $$;
@@ -136,12 +142,12 @@ create function find_expired_exports(most integer) returns table (tenant_id uuid
 revoke execute on function find_expired_exports from public;
 grant execute on function find_expired_exports to ectus_app;
 
--- How many exports of all tenants run, and since when the oldest that is not finished waits or runs.
-create function unfinished_exports(out running bigint, out oldest timestamptz)
+-- Since when the oldest export of all tenants that is not finished waits or runs.
+create function oldest_unfinished_export() returns timestamptz
   language sql stable security definer
   set search_path = pg_catalog, public, pg_temp
   as $$
-    select count(*) filter (where state = 'running'), min(created_at) from public.exports where state in ('queued', 'running')
+    select min(created_at) from public.exports where state in ('queued', 'running')
   $$;
-revoke execute on function unfinished_exports from public;
-grant execute on function unfinished_exports to ectus_app;
+revoke execute on function oldest_unfinished_export from public;
+grant execute on function oldest_unfinished_export to ectus_app;

@@ -231,7 +231,7 @@ export const dataMap: { readonly [Table in MappedTable]: TableEntry<Table> } = {
     exported: true,
     retention: "usage",
     columns: {
-      // A sum of what is in usage. It goes with its tenant, to which it has a foreign key.
+      // A sum of what is in usage, and what leases hold of the month. It goes with its tenant, to which it has a foreign key.
       tenant_id: tenant,
       month: identifier,
       committed: operational,
@@ -286,7 +286,8 @@ export const dataMap: { readonly [Table in MappedTable]: TableEntry<Table> } = {
       created_at: operational,
       created_by_type: operational,
       created_by_id: identifier,
-      origin: identifier,
+      // Has the correlation id of the request, which a client may choose.
+      origin: contentOf("whomever its correlation id names; who made the request chose it"),
       idempotency_key: contentOf("whomever it names; who made the request chose it"),
       row_format: operational,
       compression: operational,
@@ -294,6 +295,7 @@ export const dataMap: { readonly [Table in MappedTable]: TableEntry<Table> } = {
       state: operational,
       phase: operational,
       attempt: operational,
+      interruptions: operational,
       worker_id: identifier,
       lease_until: operational,
       started_at: operational,

@@ -12,6 +12,7 @@ import { type CopyOut, copyOut } from "./copy-out.ts";
 import { createReadSocket } from "./copy-rows/read-socket.ts";
 import { rowsOf, toDatabaseError } from "./database-errors.ts";
 import { databaseAttributes, type ServerAddress, type StatementParents } from "./database-spans.ts";
+import { cutClient } from "./end-client.ts";
 import { connectionErrorReason, lostConnectionReason } from "./error-reasons.ts";
 import { sessionDialect } from "./kysely-dialect.ts";
 import { type Listener, type ListenOptions, listen } from "./listener.ts";
@@ -159,9 +160,12 @@ export function openDatabase(options: DatabaseOptions): Database {
   // The pool's end does not wait for the ends of its connections. Those that were still open would be cut off by a
   // server that is stopped right after.
   const ends = new Set<Promise<void>>();
+  const connected = new Set<pg.Client>();
   pool.on("connect", (client) => {
+    connected.add(client);
     const end = new Promise<void>((resolve) => {
       client.once("end", () => {
+        connected.delete(client);
         ends.delete(end);
         resolve();
       });
@@ -285,6 +289,8 @@ export function openDatabase(options: DatabaseOptions): Database {
         delay(closeWaitMs, undefined, { signal: timeUp.signal }).catch(() => {}),
       ]);
       timeUp.abort();
+      // The goodbye to a peer that is silent would keep the process.
+      for (const client of connected) cutClient(client);
     },
   };
 }

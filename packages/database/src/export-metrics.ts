@@ -17,23 +17,18 @@ export interface ExportMetrics {
   close(): void;
 }
 
-export function exportMetrics({
-  instruments,
-  database,
-}: {
+interface Measured {
   readonly instruments: Instruments;
   readonly database: Database;
-}): ExportMetrics {
+}
+
+export function exportMetrics({ instruments, database }: Measured): ExportMetrics {
   const jobs = instruments.counter("export_jobs_total");
   // An increase can only be seen in what was there before.
   for (const outcome of ["ready", "failed", "left", "superseded"] as const) jobs.labels({ outcome }).inc(0);
   const duration = instruments.histogram("export_job_duration_seconds");
   const active = instruments.gauge("export_jobs_active");
   active.labels({}).set(0);
-  const oldest = instruments.gauge("export_oldest_running_seconds", async () => {
-    const { seconds } = await oldestUnfinishedExport(database);
-    oldest.labels({}).set(seconds);
-  });
   return {
     active: active.labels({}),
     bytes: instruments.counter("export_bytes_total").labels({}),
@@ -42,6 +37,18 @@ export function exportMetrics({
       duration.labels({}).observe(seconds, currentExemplar());
     },
     ended: (outcome) => jobs.labels({ outcome }).inc(),
-    close: () => oldest.stopCollecting(),
+    close: measureOldestExport({ instruments, database }),
   };
+}
+
+/**
+ * Has a scrape show for how long the oldest export waits or runs: also of a process that runs none, which is the one to
+ * tell when no worker is there. Gives how to end that.
+ */
+export function measureOldestExport({ instruments, database }: Measured): () => void {
+  const oldest = instruments.gauge("export_oldest_running_seconds", async () => {
+    const { seconds } = await oldestUnfinishedExport(database);
+    oldest.labels({}).set(seconds);
+  });
+  return () => oldest.stopCollecting();
 }

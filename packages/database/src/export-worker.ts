@@ -1,7 +1,8 @@
 // Takes up exports that wait, or whose worker is gone, and runs them: in the API's process or apart. A worker keeps an
 // export by saying in time that it is alive; what it has written stays for the next one.
+import { setTimeout as delay } from "node:timers/promises";
 import type { SigningKey } from "@ectus/bag";
-import { EctusError, errorMessage, type Logger, newUuid } from "@ectus/core";
+import { EctusError, type ErrorCode, errorMessage, type Logger, newUuid } from "@ectus/core";
 import { type Instruments, noInstruments, noTracing, type Tracing } from "@ectus/monitoring";
 import type { Database } from "./database.ts";
 import { isPassingError } from "./database-errors.ts";
@@ -41,31 +42,37 @@ export interface ExportWorkerOptions {
   readonly leaseMs?: number;
   /** How often it looks for work that nobody told it of; 5,000 by default. */
   readonly pollMs?: number;
-  /** Pause before an export is taken up again that failed for a reason that passes; 10,000 by default. */
+  /**
+   * Pause before an export is taken up again that failed for a reason that passes; 10,000 by default. It doubles each
+   * time, up to ten minutes.
+   */
   readonly retryPauseMs?: number;
 }
 
 export interface ExportWorker {
-  /** Takes no more, and leaves those that it is at to other workers. */
+  /** Takes no more, and leaves those that it is at to other workers, which takes some seconds at most. */
   stop(): Promise<void>;
 }
 
 /** Of one tenant, whose second export would only make the first one slower. */
 const mostOfTenant = 1;
-// A worker that dies each time would take every other one with it.
-const mostAttempts = 10;
+// One that kills its worker each time would take every worker with it, for ever.
+const mostInterruptions = 10;
 const defaultLeaseMs = 30_000;
 const defaultPollMs = 5_000;
 const defaultRetryPauseMs = 10_000;
+const mostPauseMs = 600_000;
+// Leases tell others what could not be told in time, as while the database is silent.
+const stopLimitMs = 10_000;
 const reportMs = 1_000;
 const template = jobTemplate("export", "ectus");
 
-export async function startExportWorker(options: ExportWorkerOptions): Promise<ExportWorker> {
+export function startExportWorker(options: ExportWorkerOptions): ExportWorker {
   const { database, log, instruments = noInstruments, concurrency } = options;
   const { leaseMs = defaultLeaseMs, pollMs = defaultPollMs } = options;
   const workerId = newUuid();
   const metrics = exportMetrics({ instruments, database });
-  const running = new Map<string, { readonly stop: AbortController; readonly done: Promise<void> }>();
+  const running = new Set<Run>();
   let stopped = false;
   let claiming: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
@@ -97,29 +104,49 @@ export async function startExportWorker(options: ExportWorkerOptions): Promise<E
   }
 
   function begin(claim: ExportClaim, row: ExportRow): void {
+    // One that gave no sign for as long as its lease, as when the machine held this process still, is taken up here again.
+    for (const earlier of running)
+      if (earlier.id === claim.id) earlier.stop.abort(new EctusError("export_superseded"));
     const stop = new AbortController();
+    // It was being claimed when the worker was told to stop.
+    if (stopped) stop.abort(new Stopping());
     metrics.active.inc();
     const done = work(options, { claim, row, metrics, stop, leaseMs }).finally(() => {
       metrics.active.dec();
-      running.delete(claim.id);
+      running.delete(run);
       wake();
     });
-    running.set(claim.id, { stop, done });
+    const run: Run = { id: claim.id, stop, done };
+    running.add(run);
   }
 
-  await listener.ready;
+  async function ended(): Promise<void> {
+    await claiming;
+    await Promise.all([...running].map(({ done }) => done));
+  }
+
   wake();
   return {
     async stop() {
       stopped = true;
       clearTimeout(timer);
-      await claiming;
-      for (const { stop } of running.values()) stop.abort(new Stopping());
-      await Promise.all([...running.values()].map(({ done }) => done));
+      for (const { stop } of running) stop.abort(new Stopping());
+      const limit = new AbortController();
+      await Promise.race([
+        ended(),
+        delay(stopLimitMs, undefined, { signal: limit.signal }).catch(() => {}),
+      ]).finally(() => limit.abort());
       metrics.close();
       await listener.close();
     },
   };
+}
+
+interface Run {
+  /** Of the export. */
+  readonly id: string;
+  readonly stop: AbortController;
+  readonly done: Promise<void>;
 }
 
 /** Why work ends when the worker stops. */
@@ -138,10 +165,8 @@ interface Work {
 }
 
 /** Never rejects: what becomes of an export is in its row, in the log and in metrics. */
-async function work(
-  options: ExportWorkerOptions,
-  { claim, row, metrics, stop, leaseMs }: Work,
-): Promise<void> {
+async function work(options: ExportWorkerOptions, task: Work): Promise<void> {
+  const { claim, row, metrics, stop, leaseMs } = task;
   const { database, log, tracing = noTracing } = options;
   const { tenantId, id, attempt } = claim;
   const run = { tracing, template, id, origin: row.origin, retryCount: attempt - 1, tenantId };
@@ -151,6 +176,10 @@ async function work(
     log.info({ exportId: id, attempt }, "export taken up");
     const reporting = report({ options, claim, counts, metrics, stop, leaseMs });
     try {
+      if (row.interruptions >= mostInterruptions)
+        throw new EctusError("export_incomplete", {
+          reason: `it was interrupted ${row.interruptions} times`,
+        });
       await noteExportStart(database, claim);
       const finished = await runExport(
         { ...options, store: options.storage },
@@ -166,7 +195,7 @@ async function work(
       await reporting.end();
       throw stop.signal.aborted ? stop.signal.reason : error;
     }
-  }).catch((error) => giveUp(options, claim, metrics, error));
+  }).catch((error) => giveUp(options, task, error));
 }
 
 interface Reporting {
@@ -220,19 +249,21 @@ function report({ options, claim, counts, metrics, stop, leaseMs }: Reporting): 
 }
 
 function progressOf(counts: ExportCounts) {
-  const { rowsDone, rowsExpected, rowBytesDone, bytesDone, fileBytesExpected, phase } = counts;
+  const { rowsDone, rowsExpected, bytesDone, fileBytesExpected, phase } = counts;
+  const rowsAhead = rowsExpected === null ? null : rowsExpected - rowsDone;
   // Rows to come are taken to be as long as those that came.
-  const ahead =
-    rowsExpected === null || rowsDone === 0 ? null : (rowBytesDone / rowsDone) * (rowsExpected - rowsDone);
-  const bytesExpected = ahead === null ? null : Math.round(bytesDone + ahead + fileBytesExpected);
+  const ahead = rowsAhead === null || rowsAhead === 0 ? rowsAhead : averageBytes(counts) * rowsAhead;
+  const isKnown = ahead !== null && Number.isFinite(ahead);
+  const bytesExpected = isKnown ? Math.round(bytesDone + ahead + fileBytesExpected) : null;
   return { phase, rowsDone, rowsExpected, bytesDone, bytesExpected };
 }
+
+const averageBytes = ({ rowsDone, rowBytesDone }: ExportCounts): number => rowBytesDone / rowsDone;
 
 /** What becomes of an export whose work ended without a bag. */
 async function giveUp(
   options: ExportWorkerOptions,
-  claim: ExportClaim,
-  metrics: ExportMetrics,
+  { claim, row, metrics }: Work,
   error: unknown,
 ): Promise<void> {
   const { database, storage, log, retryPauseMs = defaultRetryPauseMs } = options;
@@ -245,10 +276,14 @@ async function giveUp(
       metrics.ended("left");
       log.info({ exportId: id }, "export left to another worker");
       await leaveExport(database, claim, 0);
-    } else if (passes(error) && attempt < mostAttempts) {
+    } else if (passes(error) && row.interruptions + 1 < mostInterruptions) {
+      const pauseMs = Math.min(retryPauseMs * 2 ** row.interruptions, mostPauseMs);
       metrics.ended("left");
-      log.warn({ exportId: id, attempt, err: error }, "export interrupted; it goes on after a pause");
-      await leaveExport(database, claim, retryPauseMs);
+      log.warn(
+        { exportId: id, attempt, pauseMs, err: error },
+        "export interrupted; it goes on after a pause",
+      );
+      await leaveExport(database, claim, pauseMs);
     } else {
       metrics.ended("failed");
       log.error({ exportId: id, attempt, err: error }, "export failed");
@@ -264,11 +299,23 @@ async function giveUp(
 /** Whether it may go well the next time. */
 function passes(error: unknown): boolean {
   if (isPassingError(error)) return true;
-  return error instanceof EctusError && (error.code === "storage_error" || error.code === "storage_full");
+  // A database that another version has migrated needs a worker of that version.
+  const codes: readonly ErrorCode[] = ["storage_error", "storage_full", "data_map_mismatch"];
+  return error instanceof EctusError && codes.includes(error.code);
 }
+
+const askOperator = "Ask for the export again, or give the operator its id";
+
+// Of these the log has the rest: addresses, paths, names of columns.
+const toldAs: Partial<Record<ErrorCode, string>> = {
+  internal_error: `Something failed here that should not have. ${askOperator}.`,
+  storage_error: `The storage failed again and again. ${askOperator}.`,
+  database_unavailable: `The database failed again and again. ${askOperator}.`,
+  data_map_mismatch: `The database is not of this version, so nobody can say what is whose. ${askOperator}.`,
+};
 
 /** What the tenant is told; of what nobody foresaw no more than that. */
 function publicError(error: unknown): { readonly code: string; readonly message: string } {
   const known = error instanceof EctusError ? error : new EctusError("internal_error");
-  return { code: known.code, message: known.message };
+  return { code: known.code, message: toldAs[known.code] ?? known.message };
 }

@@ -5,11 +5,16 @@ import type { Readable } from "node:stream";
 import type { BagReport, ExportDocument } from "@ectus/bag";
 import { EctusError, errorMessage, type Logger, newUuid } from "@ectus/core";
 import { exportedTables } from "./data-map.ts";
-import { type ImportConnection, openImportConnection } from "./import/import-connection.ts";
+import {
+  defaultLockTimeoutMs,
+  type ImportConnection,
+  openImportConnection,
+} from "./import/import-connection.ts";
 import { type ImportOrigin, recordImport, recordStart } from "./import/import-records.ts";
 import { importRefused } from "./import/import-refused.ts";
 import { compareFiles, type ImportedFileStore, loadFile } from "./import/load-files.ts";
 import { loadTable, type Meter } from "./import/load-table.ts";
+import { makeMonths } from "./import/make-months.ts";
 import { planImport, type TablePlan } from "./import/plan-import.ts";
 import { readSchemaFacts } from "./import/schema-facts.ts";
 
@@ -58,6 +63,7 @@ export interface ImportResult {
 
 const mostFaultsTold = 5;
 const waitForEndMs = 10_000;
+const settleTimeoutMs = 30_000;
 
 /** What the steps of one import share. */
 interface Import {
@@ -67,6 +73,8 @@ interface Import {
   readonly tenantId: string;
   readonly meter: Meter;
   plan: readonly TablePlan[];
+  /** As it is in its row, which need not be what export.json calls it. */
+  tenantName: string;
   /** Ids of files whose contents are, wholly or not, in the storage. */
   readonly stored: string[];
   isCommitting: boolean;
@@ -93,6 +101,7 @@ export async function importBag(options: ImportOptions): Promise<ImportResult> {
     tenantId,
     meter: progressMeter(document, options.onProgress),
     plan: [],
+    tenantName: "",
     stored: [],
     isCommitting: false,
   };
@@ -104,7 +113,7 @@ export async function importBag(options: ImportOptions): Promise<ImportResult> {
   log.info({ tenantId, exportId: document.id, files: work.stored.length }, "export imported");
   return {
     tenantId,
-    tenantName: options.tenantName ?? document.tenant.name,
+    tenantName: work.tenantName,
     exportId: document.id,
     tables: work.plan.map(({ name, rows }) => ({ name, rows })),
     files: work.stored.length,
@@ -145,18 +154,21 @@ function progressMeter(document: ExportDocument, onProgress: ImportOptions["onPr
 
 async function writeAll(work: Import): Promise<void> {
   const { options, document, origin, tenantId } = work;
-  const { ownerUrl, source, signal, tenantName, lockTimeoutMs } = options;
+  const { ownerUrl, source, signal, tenantName, log, lockTimeoutMs = defaultLockTimeoutMs } = options;
+  const { compression } = document;
+  const read = (path: string): Promise<Readable> => source.read(path);
   await using connection = await openImportConnection({
     ownerUrl,
     tenantId,
     signal,
-    ...(lockTimeoutMs === undefined ? {} : { lockTimeoutMs }),
+    lockTimeoutMs,
   });
   if (await tenantExists(connection, tenantId))
     throw importRefused(
       `the tenant ${tenantId} exists here. To have the exported data beside it, use --as-new-tenant.`,
     );
   work.plan = planImport(document, await readSchemaFacts(connection), tenantName);
+  await makeMonths(connection, work.plan, { compression, read, lockTimeoutMs, log });
   await recordStart(connection, origin);
   // Files first, so that the transaction, which migrations and the vacuum wait for, is no longer than it must be.
   await writeFiles(work, connection);
@@ -166,18 +178,13 @@ async function writeAll(work: Import): Promise<void> {
   // A migration may have come in between.
   work.plan = planImport(document, await readSchemaFacts(connection), tenantName);
   await writeTenantWithoutRow(connection, work);
-  for (const table of work.plan) {
-    await loadTable(connection, table, {
-      tenantId,
-      compression: document.compression,
-      read: (path) => source.read(path),
-      meter: work.meter,
-    });
-  }
+  for (const table of work.plan)
+    await loadTable(connection, table, { tenantId, compression, read, meter: work.meter });
   await compareFiles(connection, tenantId, document.files ?? []);
   // After their digests were compared, since these rows are of this instance.
   if (tenantName !== undefined)
     await connection.run("update tenants set name = $2 where id = $1", [tenantId, tenantName]);
+  work.tenantName = await nameOf(connection, tenantId);
   await recordImport(connection, origin);
   work.isCommitting = true;
   await connection.run("commit");
@@ -205,6 +212,11 @@ async function writeTenantWithoutRow(connection: ImportConnection, work: Import)
   ]);
 }
 
+async function nameOf(connection: ImportConnection, tenantId: string): Promise<string> {
+  const [row] = await connection.run<{ name: string }>("select name from tenants where id = $1", [tenantId]);
+  return row?.name ?? "";
+}
+
 async function tenantExists(connection: ImportConnection, tenantId: string): Promise<boolean> {
   return (await connection.run("select 1 as found from tenants where id = $1", [tenantId])).length > 0;
 }
@@ -222,6 +234,7 @@ async function settleFailure(work: Import, failure: unknown): Promise<boolean> {
       ownerUrl: options.ownerUrl,
       tenantId,
       waitForTenantMs: waitForEndMs,
+      signal: AbortSignal.timeout(settleTimeoutMs),
     });
     if (await tenantExists(connection, tenantId)) return isCommitting;
     for (const id of stored) await options.store.remove(tenantId, id);

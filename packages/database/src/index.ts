@@ -7,6 +7,7 @@ export * from "./database.ts";
 export { isConnectionError, isPassingError } from "./database-errors.ts";
 export * from "./embedded-postgres.ts";
 export { type ExportStore, newCounts, runExport } from "./export.ts";
+export { measureOldestExport } from "./export-metrics.ts";
 export { type ExportWorker, startExportWorker } from "./export-worker.ts";
 export { findUnfinishedImports, whileNotImported } from "./import/import-records.ts";
 export * from "./import.ts";

@@ -266,8 +266,8 @@ test("few functions see past row security, each with its search path set and clo
     { name: "claim_export(uuid,interval,integer,integer)", config, public: false },
     { name: "find_api_key(bytea[])", config, public: false },
     { name: "find_expired_exports(integer)", config, public: false },
+    { name: "oldest_unfinished_export()", config, public: false },
     { name: "reclaim_lease()", config, public: false },
-    { name: "unfinished_exports()", config, public: false },
   ]);
 });
 

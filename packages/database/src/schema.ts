@@ -71,6 +71,7 @@ export interface Exports {
   state: Generated<"queued" | "running" | "ready" | "failed" | "expired">;
   phase: Generated<"waiting" | "snapshot" | "tables" | "audit_log" | "files" | "verifying" | "sealing" | "done">;
   attempt: Generated<number>;
+  interruptions: Generated<number>;
   worker_id: string | null;
   lease_until: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;
   started_at: ColumnType<Date | null, Date | string | null | undefined, Date | string | null>;

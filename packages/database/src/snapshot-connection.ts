@@ -187,6 +187,10 @@ export function snapshotConnection(
     open: () =>
       guard(async () => {
         await connect();
+        // Before it begins, since a query would be its first. PostgreSQL has the setting from version 17 on.
+        const text =
+          "select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'";
+        await session.run(setKind, { text, values: [] });
         isInTransaction = true;
         await session.begin({ isolationLevel: "repeatable read", accessMode: "read only" });
         await session.run(setKind, { text: settings(statementTimeoutMs), values: [] });

@@ -269,6 +269,21 @@ test("a second statement on a reader that is busy with a COPY is an error", asyn
   await expect(failed).rejects.toThrow("must be read to its end");
 });
 
+test("no limit of the database on transactions ends it", async ({ skip }) => {
+  const { rows } = await owner.query("select from pg_settings where name = 'transaction_timeout'");
+  if (rows.length === 0) return skip("PostgreSQL has it from version 17 on");
+  await owner.query(`alter database ${testDatabase.databaseName} set transaction_timeout = '200ms'`);
+  try {
+    const limited = openThrough(testDatabase.appUrl);
+    const slept = limited.inSnapshot({ tenantId, tables: [], readers: 2 }, async ({ readers: [, second] }) =>
+      second?.query(query("select pg_sleep(0.5)")),
+    );
+    await expect(slept).resolves.toHaveLength(1);
+  } finally {
+    await owner.query(`alter database ${testDatabase.databaseName} reset transaction_timeout`);
+  }
+});
+
 test("a database that is closed ends its snapshots", async () => {
   const closing = openThrough(testDatabase.appUrl);
   const failed = closing.inSnapshot(

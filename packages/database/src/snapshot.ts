@@ -42,7 +42,7 @@ export interface CopyRows {
   readonly settings: ExportSettings;
   /** What the statement gives: CSV, or one field a row in the binary format. */
   readonly format: "csv" | "ndjson";
-  /** A block ends with the first row that fills it so far. */
+  /** A block ends with the first row that fills it so far, or that is larger than it. */
   readonly blockBytes: number;
 }
 

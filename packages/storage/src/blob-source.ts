@@ -5,7 +5,7 @@ import { EctusError } from "@ectus/core";
 import type { BlobDigest, WriteOptions } from "./storage.ts";
 
 // Hashing and writing go in pieces, so that one huge chunk does not hold the event loop.
-export const pieceBytes = 256 * 1024;
+const pieceBytes = 256 * 1024;
 
 export interface BlobSource {
   /** To be read once. Each piece has at least one byte and at most `pieceBytes`. */

@@ -11,6 +11,8 @@ export interface S3Timeouts {
   readonly answerMs: number;
   /** The same for a request that carries part of a blob, 5 MiB or a little more. */
   readonly partMs: number;
+  /** In which parts that are on their way may arrive when their write is given up. */
+  readonly lastPartsMs: number;
   /** In which nothing of a blob arrives that is being waited for. */
   readonly idleMs: number;
 }
@@ -19,6 +21,7 @@ export const defaultTimeouts: S3Timeouts = {
   connectMs: 5_000,
   answerMs: 30_000,
   partMs: 120_000,
+  lastPartsMs: 1_000,
   idleMs: 60_000,
 };
 

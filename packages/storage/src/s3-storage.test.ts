@@ -125,7 +125,7 @@ describe.skipIf(gateway === undefined)("with an S3 server,", () => {
     });
 
     test.each([1e10, Number.MAX_SAFE_INTEGER])(
-      "is not read ahead further than 32 MiB while the server is slow (limit %d)",
+      "is not read ahead further than 18 MiB while the server is slow (limit %d)",
       async (maxBytes) => {
         const slow = await throughProxy();
         proxy.holdRequests();
@@ -154,7 +154,7 @@ describe.skipIf(gateway === undefined)("with an S3 server,", () => {
           10_000,
           100,
         );
-        expect(given).toBeLessThanOrEqual(32 * mebibyte);
+        expect(given).toBeLessThanOrEqual(18 * mebibyte);
         controller.abort(new Error("enough"));
         proxy.heal();
         await expect(writing).rejects.toThrow("enough");
@@ -223,17 +223,56 @@ describe.skipIf(gateway === undefined)("with an S3 server,", () => {
       expect(after.filter((line) => line.includes("partNumber"))).toEqual([]);
     });
 
-    test("is refused at its limit, and stops the source", async () => {
+    test("ends soon when it is aborted while its parts wait for a server that is silent", async () => {
+      const controller = new AbortController();
+      const slow = await throughProxy({ ...defaultTimeouts, answerMs: 300, lastPartsMs: 200 });
+      const before = proxy.requests.length;
+      let given = 0;
       const source = Readable.from(
-        (function* () {
-          while (true) yield Buffer.alloc(mebibyte);
+        (async function* () {
+          while (true) {
+            yield Buffer.alloc(mebibyte);
+            given += 1;
+            if (given === 7) await until(() => proxy.requests.length > before);
+            if (given === 8) proxy.holdRequests();
+          }
         })(),
       );
-      await expect(storage.write(tenant, blob, source, { maxBytes: 11 * mebibyte })).rejects.toMatchObject({
-        code: "request_too_large",
-      });
+      const writing = slow.write(tenant, blob, source, { ...generous, signal: controller.signal });
+      writing.catch(() => {});
+      // Until two parts are on their way, and no more are gathered.
+      let last = 0;
+      await until(
+        () => {
+          const isStill = given > 8 && given === last;
+          last = given;
+          return isStill;
+        },
+        10_000,
+        100,
+      );
+      const reason = new Error("enough");
+      controller.abort(reason);
+      const ended = await Promise.race([writing.catch((error) => error), delay(5_000, "it waits still")]);
+      proxy.heal();
+      expect(ended).toBe(reason);
       expect(source.destroyed).toBe(true);
+      await storage.removeUnfinished(new Date(Date.now() + 60_000));
     });
+
+    test.each([11, 12, 13, 14, 15, 16, 17, 18])(
+      "is refused at its limit of %d MiB, and stops the source",
+      async (mebibytes) => {
+        const source = Readable.from(
+          (function* () {
+            while (true) yield Buffer.alloc(mebibyte);
+          })(),
+        );
+        const writing = storage.write(tenant, blob, source, { maxBytes: mebibytes * mebibyte });
+        await expect(writing).rejects.toMatchObject({ code: "request_too_large" });
+        expect(source.destroyed).toBe(true);
+      },
+    );
 
     test.each([
       ["a small blob", 1],
@@ -304,6 +343,20 @@ describe.skipIf(gateway === undefined)("with an S3 server,", () => {
     await expect(faulty.stat(tenant, blob)).rejects.toMatchObject(failure);
     await expect(faulty.write(tenant, blob, chunks("x"), generous)).rejects.toMatchObject(failure);
   });
+
+  test.each([150, 400])(
+    "a server that falls silent after %d bytes of an answer is given up in time",
+    async (bytes) => {
+      await storage.write(tenant, blob, chunks("x"), generous);
+      const faulty = await throughProxy({ ...defaultTimeouts, answerMs: 150, partMs: 150 });
+      proxy.endAnswersAfter(bytes, "silent");
+      const failure = { code: "storage_error", message: expect.stringContaining("cannot be reached") };
+      await expect(listed(faulty)).rejects.toMatchObject(failure);
+      await expect(faulty.removeUnfinished(new Date())).rejects.toMatchObject(failure);
+      const large = chunks(Buffer.alloc(6 * mebibyte));
+      await expect(faulty.write(tenant, randomUUID(), large, generous)).rejects.toMatchObject(failure);
+    },
+  );
 
   test("a server that is killed and started again goes on with what it had, and what was open is removed", async () => {
     await storage.write(tenant, blob, chunks("kept"), generous);

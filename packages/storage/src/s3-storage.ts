@@ -15,11 +15,12 @@ import {
 } from "@aws-sdk/client-s3";
 import { EctusError } from "@ectus/core";
 import { checkId, checkRange, isId } from "./blob-ids.ts";
+import { createPartBuffers } from "./part-buffers.ts";
 import { connectS3, defaultTimeouts, onS3, type S3Connection, type S3Timeouts } from "./s3-connection.ts";
 import { codeOf, statusOf, storageErrorOf } from "./s3-errors.ts";
 import { S3ReadStream } from "./s3-read-stream.ts";
 import { parseS3Url, type S3Place } from "./s3-url.ts";
-import { writeToS3 } from "./s3-write.ts";
+import { mostPartsOnTheirWay, smallestPartBytes, writeToS3 } from "./s3-write.ts";
 import type { BlobRange, BlobStorage } from "./storage.ts";
 
 /**
@@ -37,6 +38,7 @@ export async function createS3Storage(
 ): Promise<BlobStorage> {
   const place = parseS3Url(url);
   const s3 = connectS3(place, environment, timeouts);
+  const buffers = createPartBuffers(smallestPartBytes, mostFreeBuffers);
   const { client, ask } = s3;
   const Bucket = place.bucket;
   await onS3(place, () => checkBucket(s3));
@@ -50,7 +52,7 @@ export async function createS3Storage(
         if (source instanceof Readable) source.on("error", () => {}).destroy();
         throw error;
       }
-      return writeToS3(s3, key, source, options);
+      return writeToS3(s3, buffers, key, source, options);
     },
 
     read(tenantId, blobId, range = {}) {
@@ -109,6 +111,9 @@ export async function createS3Storage(
   };
 }
 
+// Of two writes: a part of an export is begun while the one before it is made durable.
+const mostFreeBuffers = 2 * mostPartsOnTheirWay;
+
 async function checkBucket({ place, client, ask }: S3Connection): Promise<void> {
   const Bucket = place.bucket;
   try {
@@ -127,9 +132,8 @@ async function read(
   blobId: string,
   range: BlobRange,
 ): Promise<Readable> {
-  const { start = 0, end = "" } = range;
   const isPart = range.start !== undefined || range.end !== undefined;
-  const Range = isPart ? `bytes=${start}-${end}` : undefined;
+  const Range = isPart ? `bytes=${range.start ?? 0}-${range.end ?? ""}` : undefined;
   let answer: GetObjectCommandOutput;
   try {
     answer = await ask((options) =>
@@ -149,9 +153,15 @@ async function read(
     errorOf: (error) => storageErrorOf(error, place),
   });
   // An empty blob has no range, and all of it is what was asked for.
-  if (!isPart || ContentLength === 0 || ContentRange?.startsWith(`bytes ${start}-`) === true) return stream;
+  if (!isPart || ContentLength === 0 || isPartOf(range, ContentRange)) return stream;
   stream.on("error", () => {}).destroy();
   throw new Error("the answer is not the part that was asked for");
+}
+
+/** Whether a Content-Range, as in `bytes 0-99/1234`, is all that a blob has of a range. */
+function isPartOf({ start = 0, end = Number.MAX_SAFE_INTEGER }: BlobRange, contentRange = ""): boolean {
+  const [first, last, bytes] = (/^bytes (\d+)-(\d+)\/(\d+)$/.exec(contentRange) ?? []).slice(1).map(Number);
+  return first === start && bytes !== undefined && last === Math.min(end, bytes - 1);
 }
 
 async function removeUnfinished(s3: S3Connection, before: Date): Promise<number> {

@@ -1,33 +1,31 @@
 // Writes a blob to an S3 server: one request if it is small, else a multipart upload of which a few parts are on their
-// way at a time. Nothing of it is to be seen before the last request. The SDK's Upload cuts and numbers the parts; what
-// it lacks is here: requests end when the write is given up, and a write that failed has ended when it rejects.
+// way at a time. Nothing of it is to be seen before the last request. A write that failed has ended when it rejects.
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import {
   AbortMultipartUploadCommand,
+  type CompletedPart,
   CompleteMultipartUploadCommand,
   CreateMultipartUploadCommand,
   PutObjectCommand,
-  type S3Client,
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
-import { Upload } from "@aws-sdk/lib-storage";
-import { openSource, pieceBytes } from "./blob-source.ts";
+import { openSource } from "./blob-source.ts";
+import type { PartBuffers } from "./part-buffers.ts";
 import { onS3, type S3Connection } from "./s3-connection.ts";
-import { storageErrorOf } from "./s3-errors.ts";
 import type { BlobDigest, WriteOptions } from "./storage.ts";
 
 const mebibyte = 1024 * 1024;
 // What S3 allows.
-const smallestPartBytes = 5 * mebibyte;
+export const smallestPartBytes = 5 * mebibyte;
 const mostParts = 10_000;
 /** With as many parts as there may be: 78 GiB, the largest blob. */
 const largestPartBytes = 8 * mebibyte;
-/** Parts on their way and the one that is being gathered: the memory of one write. */
-const bufferedBytes = 24 * mebibyte;
-const mostPartsOnTheirWay = 3;
+export const mostPartsOnTheirWay = 2;
 
 export async function writeToS3(
   s3: S3Connection,
+  buffers: PartBuffers,
   key: string,
   source: AsyncIterable<Uint8Array>,
   { maxBytes, signal }: WriteOptions,
@@ -41,34 +39,32 @@ export async function writeToS3(
   const partBytes = partBytesFor(maxBytes);
   const limit = Math.min(maxBytes, mostParts * partBytes);
   const { pieces, digest } = openSource(source, { maxBytes: limit, signal: giveUp.signal });
-  const body = Readable.from(gather(pieces, (error) => giveUp.abort(error)));
-  body.on("error", ignore);
-  const target = { Bucket: s3.place.bucket, Key: key };
-  const requests = uploadRequests(s3, giveUp);
+  const upload = openUpload(s3, key, giveUp);
   try {
     giveUp.signal.throwIfAborted();
-    const upload = new Upload({
-      client: requests.client,
-      params: { ...target, Body: body, ChecksumAlgorithm: "SHA256" },
-      partSize: partBytes,
-      queueSize: Math.max(1, Math.min(mostPartsOnTheirWay, Math.floor(bufferedBytes / partBytes) - 1)),
-      leavePartsOnError: true,
-    });
-    await upload.done();
+    let part = openPart(buffers.take(partBytes));
+    for await (const piece of pieces) {
+      for (let from = 0; from < piece.byteLength; ) {
+        if (part.isFull()) {
+          const { buffer } = part;
+          await upload.add(part.end(), () => buffers.giveBack(buffer));
+          part = openPart(buffers.take(partBytes));
+        }
+        from += part.add(piece.subarray(from));
+      }
+    }
+    const { buffer } = part;
+    await upload.complete(part.end());
+    buffers.giveBack(buffer);
     return digest();
   } catch (error) {
+    giveUp.abort(error);
     if (source instanceof Readable) source.destroy();
-    const UploadId = requests.uploadId();
-    // If this fails too, the upload stays until removeUnfinished finds it.
-    if (UploadId !== undefined)
-      await s3
-        .ask((options) => s3.client.send(new AbortMultipartUploadCommand({ ...target, UploadId }), options))
-        .catch(ignore);
+    await upload.abandon();
     // Whatever came first: the source, the signal or a request.
-    throw giveUp.signal.aborted ? giveUp.signal.reason : storageErrorOf(error, s3.place);
+    throw giveUp.signal.reason;
   } finally {
     signal?.removeEventListener("abort", onAbort);
-    body.destroy();
   }
 }
 
@@ -78,86 +74,129 @@ function partBytesFor(maxBytes: number): number {
   return Math.min(largestPartBytes, Math.max(smallestPartBytes, needed));
 }
 
-/**
- * Copies into buffers of one size, since the bytes are kept until their part has arrived: a source may use its memory
- * again, and one that yields a few bytes at a time would fill the memory with small objects.
- */
-async function* gather(
-  pieces: AsyncIterable<Uint8Array>,
-  onError: (error: unknown) => void,
-): AsyncGenerator<Uint8Array> {
-  try {
-    let buffer = Buffer.allocUnsafe(pieceBytes);
-    let filled = 0;
-    for await (const piece of pieces) {
-      const fitting = Math.min(piece.byteLength, pieceBytes - filled);
-      buffer.set(piece.subarray(0, fitting), filled);
-      filled += fitting;
-      if (filled < pieceBytes) continue;
-      yield buffer;
-      buffer = Buffer.allocUnsafe(pieceBytes);
-      buffer.set(piece.subarray(fitting));
-      filled = piece.byteLength - fitting;
-    }
-    if (filled > 0) yield buffer.subarray(0, filled);
-  } catch (error) {
-    onError(error);
-    throw error;
-  }
+/** Bytes of a part, which the server compares with their digest. */
+interface PartBody {
+  readonly Body: Uint8Array;
+  readonly ChecksumSHA256: string;
 }
 
-interface UploadRequests {
-  readonly client: S3Client;
-  /** Of the multipart upload that has been begun; undefined before, and after it was completed. */
-  uploadId(): string | undefined;
-}
-
-/** What Upload asks of the server. The first request that fails gives the write up. */
-function uploadRequests(s3: S3Connection, giveUp: AbortController): UploadRequests {
-  const { client, ask, place, timeouts } = s3;
-  let uploadId: string | undefined;
-
-  async function send(command: unknown): Promise<unknown> {
-    if (command instanceof UploadPartCommand) {
-      await addDigest(command);
-      return ask((options) => client.send(command, options), timeouts.partMs, giveUp.signal);
-    }
-    // Those below are not cut off: whether they took effect would not be known.
-    giveUp.signal.throwIfAborted();
-    if (command instanceof PutObjectCommand) {
-      await addDigest(command);
-      return ask((options) => client.send(command, options), timeouts.partMs);
-    }
-    if (command instanceof CreateMultipartUploadCommand) {
-      const created = await ask((options) => client.send(command, options));
-      uploadId = created.UploadId;
-      return created;
-    }
-    if (command instanceof CompleteMultipartUploadCommand)
-      return ask((options) => client.send(command, options), timeouts.partMs);
-    throw new TypeError("an upload sends what is not expected of it");
-  }
-
+/** A part that is being gathered. Its bytes are copied, since they are kept until it has arrived. */
+function openPart(buffer: Buffer) {
+  const hash = createHash("sha256");
+  let filled = 0;
   return {
-    client: Object.create(client, {
-      send: {
-        value: (command: unknown) =>
-          onS3(place, () => send(command)).catch((error) => {
-            giveUp.abort(error);
-            throw error;
-          }),
-      },
-    }),
-    uploadId: () => uploadId,
+    buffer,
+    isFull: () => filled === buffer.byteLength,
+    /** Takes as many bytes as there is room for, and gives how many. */
+    add(bytes: Uint8Array): number {
+      const fitting = bytes.subarray(0, buffer.byteLength - filled);
+      hash.update(fitting);
+      buffer.set(fitting, filled);
+      filled += fitting.byteLength;
+      return fitting.byteLength;
+    },
+    end: (): PartBody => ({ Body: buffer.subarray(0, filled), ChecksumSHA256: hash.digest("base64") }),
   };
 }
 
-/** The server compares it with what arrives. Computed apart from the event loop, which the SDK does not. */
-async function addDigest(command: UploadPartCommand | PutObjectCommand): Promise<void> {
-  const { Body } = command.input;
-  if (!(Body instanceof Uint8Array)) throw new TypeError("a part is not in memory");
-  const digest = await crypto.subtle.digest("SHA-256", Body as Uint8Array<ArrayBuffer>);
-  command.input.ChecksumSHA256 = Buffer.from(digest).toString("base64");
+/** What a write asks of the server. The first request that fails gives the write up: no other begins. */
+function openUpload({ client, ask, place, timeouts }: S3Connection, Key: string, giveUp: AbortController) {
+  const target = { Bucket: place.bucket, Key };
+  const onTheirWay = new Set<Promise<void>>();
+  const arrived: CompletedPart[] = [];
+  // What is cut off while the server takes it may bring an upload back after its end, so parts get time to arrive.
+  const cutOff = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onGivenUp = (): void => {
+    timer = setTimeout(() => cutOff.abort(giveUp.signal.reason), timeouts.lastPartsMs).unref();
+  };
+  giveUp.signal.addEventListener("abort", onGivenUp, { once: true });
+  let UploadId: string | undefined;
+
+  async function begin(): Promise<void> {
+    const create = new CreateMultipartUploadCommand({ ...target, ChecksumAlgorithm: "SHA256" });
+    ({ UploadId } = await onS3(place, () => ask((options) => client.send(create, options))));
+  }
+
+  async function send(part: PartBody, PartNumber: number): Promise<void> {
+    const command = new UploadPartCommand({ ...target, UploadId, PartNumber, ...part });
+    command.middlewareStack.add(
+      (next) => (args) => {
+        giveUp.signal.throwIfAborted();
+        return next(args);
+      },
+      // Before each try.
+      { step: "finalizeRequest", priority: "low", name: "notGivenUp" },
+    );
+    const { ETag, ChecksumSHA256 } = await ask(
+      (options) => client.send(command, options),
+      timeouts.partMs,
+      cutOff.signal,
+    );
+    arrived[PartNumber - 1] = {
+      PartNumber,
+      ...checkAnswer({ ETag }),
+      ...(ChecksumSHA256 === undefined ? {} : { ChecksumSHA256 }),
+    };
+  }
+
+  let parts = 0;
+  async function add(part: PartBody, onArrival: () => void): Promise<void> {
+    // The requests but those of parts are not cut off: whether they took effect would not be known.
+    if (UploadId === undefined) await begin();
+    parts += 1;
+    const number = parts;
+    const sending = onS3(place, () => send(part, number)).then(onArrival);
+    onTheirWay.add(sending);
+    sending.then(
+      () => onTheirWay.delete(sending),
+      (error) => giveUp.abort(error),
+    );
+    // Before the next one is gathered, so that a write has no more memory than those on their way.
+    if (onTheirWay.size >= mostPartsOnTheirWay) await Promise.race(onTheirWay);
+    giveUp.signal.throwIfAborted();
+  }
+
+  return {
+    /** Resolves when another part may be gathered, which need not be when this one has arrived. */
+    add,
+    /** Resolves when all is durable. */
+    async complete(last: PartBody): Promise<void> {
+      giveUp.signal.throwIfAborted();
+      if (UploadId === undefined) {
+        const put = new PutObjectCommand({ ...target, ...last });
+        await onS3(place, async () =>
+          checkAnswer(await ask((options) => client.send(put, options), timeouts.partMs)),
+        );
+        return;
+      }
+      await add(last, ignore);
+      await Promise.all(onTheirWay);
+      giveUp.signal.throwIfAborted();
+      const complete = new CompleteMultipartUploadCommand({
+        ...target,
+        UploadId,
+        MultipartUpload: { Parts: arrived },
+      });
+      await onS3(place, async () =>
+        checkAnswer(await ask((options) => client.send(complete, options), timeouts.partMs)),
+      );
+    },
+    /** To be called when the write was given up. If it cannot be told the server, removeUnfinished finds the upload. */
+    async abandon(): Promise<void> {
+      await Promise.allSettled(onTheirWay);
+      clearTimeout(timer);
+      if (UploadId === undefined) return;
+      const abort = new AbortMultipartUploadCommand({ ...target, UploadId });
+      await ask((options) => client.send(abort, options)).catch(ignore);
+    },
+  };
+}
+
+/** What stored something names it. Something between here and the server may say 200 to anything. */
+function checkAnswer({ ETag }: { readonly ETag?: string | undefined }): { readonly ETag: string } {
+  if (ETag === undefined) throw new Error("the answer to a write names no ETag");
+  return { ETag };
 }
 
 function ignore(): void {}

@@ -150,21 +150,20 @@ export async function sendChunks(
 }
 
 /**
- * The same chunks, once the first of them is there: what fails before that is an ordinary error. Who does not read them
- * returns them.
+ * The same chunks, once the first two of them are there: what fails before that is an ordinary error. Before a file in
+ * a tar file comes its header, for which no storage is asked. Who does not read the chunks returns them.
  */
 export async function withFirst(
   chunks: AsyncGenerator<Chunk, undefined>,
 ): Promise<AsyncIterableIterator<Chunk>> {
-  const first = await chunks.next();
-  let isFirst = true;
+  const first = [await chunks.next()];
+  if (first[0]?.done === false) first.push(await chunks.next());
   // Not a generator: one that is left before it began would not pass that on.
   const all: AsyncIterableIterator<Chunk> = {
     [Symbol.asyncIterator]: () => all,
     next() {
-      if (!isFirst) return chunks.next();
-      isFirst = false;
-      return Promise.resolve(first);
+      const result = first.shift();
+      return result === undefined ? chunks.next() : Promise.resolve(result);
     },
     return: () => chunks.return(undefined),
   };

@@ -23,6 +23,13 @@ export interface CheckedTagFiles {
 
 type TagFileName = (typeof tagFileNames)[number];
 
+// A tag file is held in memory.
+/** More than a bag's largest list, of some hundred thousand files, has. */
+const mostListBytes = 400 * 1024 * 1024;
+/** More than those that list nothing have, by far. */
+const mostOtherBytes = 1024 * 1024;
+const lists: readonly string[] = ["manifest-sha256.txt", "export.json"] satisfies readonly TagFileName[];
+
 export async function checkTagFiles(
   context: ReadContext,
   keys: readonly PublicSigningKey[],
@@ -30,7 +37,7 @@ export async function checkTagFiles(
   const { source, faults } = context;
   const files = new Map<TagFileName, TagFile>();
   for (const name of tagFileNames) {
-    const file = await readTagFile(context, name);
+    const file = await readTagFile(context, name, lists.includes(name) ? mostListBytes : mostOtherBytes);
     if (file !== undefined) files.set(name, file);
     else if (!source.entries.has(name) && name !== "export.json.sig")
       faults.add("missing_file", name, "it is missing");

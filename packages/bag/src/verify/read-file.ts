@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { addAbortSignal } from "node:stream";
 import { errorMessage } from "@ectus/core";
 import type { BagSource } from "../bag-source.ts";
+import { printable } from "../printable.ts";
 import type { FaultList } from "./fault-list.ts";
 
 export interface ReadContext {
@@ -13,15 +14,14 @@ export interface ReadContext {
   readonly onBytes: (bytes: number) => void;
 }
 
-/** More than a bag's largest list, of some hundred thousand files, has. A tag file is held in memory. */
-const mostTagFileBytes = 400 * 1024 * 1024;
-
 /** The SHA-256 of a file of which `take` gets every chunk; undefined, with a fault, if it could not be read whole. */
 export async function readFile(
   { source, faults, signal, onBytes }: ReadContext,
   path: string,
   take: (chunk: Buffer) => void | Promise<void>,
 ): Promise<string | undefined> {
+  // Before anything is opened, which nobody would close if there were no signal.
+  signal.throwIfAborted();
   const hash = createHash("sha256");
   let bytes = 0;
   try {
@@ -33,7 +33,7 @@ export async function readFile(
     }
   } catch (error) {
     signal.throwIfAborted();
-    faults.add("file_unreadable", path, `it cannot be read: ${errorMessage(error)}`);
+    faults.add("file_unreadable", path, `it cannot be read: ${printable(errorMessage(error))}`);
     return undefined;
   }
   const expected = source.entries.get(path)?.bytes;
@@ -47,13 +47,17 @@ export interface TagFile {
   readonly sha256: string;
 }
 
-/** A tag file as text; undefined if it is not there, or, with a fault, if it cannot be read. */
-export async function readTagFile(context: ReadContext, path: string): Promise<TagFile | undefined> {
+/** A tag file as text; undefined if it is not there, or, with a fault, if it cannot be read or has more than `mostBytes`. */
+export async function readTagFile(
+  context: ReadContext,
+  path: string,
+  mostBytes: number,
+): Promise<TagFile | undefined> {
   const { source, faults } = context;
   const entry = source.entries.get(path);
   if (entry === undefined) return undefined;
-  if (entry.bytes > mostTagFileBytes) {
-    faults.add("file_unreadable", path, `it has ${entry.bytes} bytes; at most ${mostTagFileBytes} are read`);
+  if (entry.bytes > mostBytes) {
+    faults.add("file_unreadable", path, `it has ${entry.bytes} bytes; at most ${mostBytes} are read`);
     return undefined;
   }
   const chunks: Buffer[] = [];

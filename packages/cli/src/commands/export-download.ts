@@ -1,6 +1,7 @@
 // `ectus export download`: takes a bag home as one tar file, goes on with what was cut off, and verifies it.
-import { stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { constants } from "node:fs";
+import { access, stat } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
 import type { BagReport } from "@ectus/bag";
 import { Argument, type Command } from "commander";
 import { type ApiFlags, accessHelp, withApiFlags } from "../api-access.ts";
@@ -44,7 +45,7 @@ Examples:
         const state = await patiently(() => client.get(id, signal), shortPatience(context), signal);
         const { output, force = false, verify } = flags;
         const download = await downloadBag(context, session, state, { output, force, verify });
-        print(context, flags, { ...download }, () => downloadText(download));
+        print(context, flags, { ...download }, () => downloadText(download, session));
         if (download.report?.ok === false) throw new CommandEnded();
       }),
     );
@@ -76,7 +77,7 @@ export async function downloadBag(
   const { client, url, signal } = session;
   const { id } = state;
   const path = await targetOf(output, tarName(state, session));
-  if (!force) await refuseExisting(path);
+  await checkTarget(path, force);
   const bar = createProgressBar({ output: context.progressOutput, label: "Downloading" });
   const place = output === undefined ? "" : ` --output ${quoted(output)}`;
   session.onStop(() =>
@@ -91,7 +92,7 @@ export async function downloadBag(
     request: (headers, within) => client.download(id, headers, within),
     signal,
     onProgress: (progress) => bar.update({ source: url, ...progress }),
-    onNote: (text) => context.stderr(`${text}\n`),
+    onNote: bar.note,
   }).finally(() => bar.end());
   session.onStop(() => context.stderr(`The download is complete: ${printable(path)}\n`));
   const report = verify ? await verifyDownload(context, session, path) : null;
@@ -106,7 +107,7 @@ async function verifyDownload(
 ): Promise<BagReport> {
   try {
     const keys = await patiently(() => client.signingKeys(signal), shortPatience(context), signal);
-    return await checkBag({ path, keys, signal, output: context.progressOutput });
+    return await checkBag(path, { keys, signal, output: context.progressOutput });
   } catch (error) {
     if (!signal.aborted)
       context.stderr(`The download is complete, but could not be verified: ${printable(path)}\n`);
@@ -114,10 +115,16 @@ async function verifyDownload(
   }
 }
 
-export function downloadText({ file, bytes, resumed_from, report }: BagDownload): string {
+export function downloadText(
+  { id, file, bytes, resumed_from, report }: BagDownload,
+  { url, commandLine }: Pick<ExportSession, "url" | "commandLine">,
+): string {
   const resumed = resumed_from > 0 ? `, ${resumed_from} of them from before` : "";
   const done = `Downloaded ${printable(file)} (${bytes} bytes${resumed}).`;
-  return report === null ? done : `${done}\n${reportText(report)}`;
+  if (report === null) return done;
+  const checked = `${done}\n\n${reportText(report, `of ${url}`)}`;
+  if (report.ok) return checked;
+  return `${checked}\nDownload it once more with: ${commandLine(`download ${id} --output ${quoted(file)} --force`)}`;
 }
 
 /** What the file is called by default: never a path, whatever the server says. */
@@ -148,14 +155,32 @@ async function targetOf(output: string | undefined, name: string): Promise<strin
   return resolve(output);
 }
 
-/** @throws CommandFault when there is a file already */
-export async function refuseExisting(path: string): Promise<void> {
+/**
+ * Tells before the work what would else end it: a file that is there already, a folder that is not, or is another's.
+ *
+ * @param output as it was given; undefined for the current folder
+ */
+export async function checkOutput(output: string | undefined, force: boolean): Promise<void> {
+  const folder = output ?? ".";
+  if ((await statOf(folder))?.isDirectory() === true) await checkFolder(folder);
+  else await checkTarget(await targetOf(output, ""), force);
+}
+
+async function checkTarget(path: string, force: boolean): Promise<void> {
   const found = await statOf(path);
-  if (found === undefined || found.isDirectory()) return;
-  throw new CommandFault(
-    `${printable(path)} is there already. Name another place, or replace it with --force.`,
-    "file_exists",
-  );
+  if (found?.isDirectory() === true) throw fileFault({ code: "EISDIR" }, path);
+  if (found !== undefined && !force)
+    throw new CommandFault(
+      `${printable(path)} is there already. Name another place, or replace it with --force.`,
+      "file_exists",
+    );
+  await checkFolder(dirname(path), path);
+}
+
+async function checkFolder(folder: string, path: string = folder): Promise<void> {
+  await access(folder, constants.W_OK | constants.X_OK).catch((error) => {
+    throw fileFault(error, path);
+  });
 }
 
 async function statOf(path: string) {

@@ -84,7 +84,7 @@ test.each([
   async (options) => {
     const folder = await bagFolder(options);
     const { code, out, err } = await run(folder, "--keys", keysFile, "--json");
-    expect(err).toMatch(/^Verifying from .* 100 %.*Importing from .* 100 %/s);
+    expect(err).toMatch(/^Verifying: .* 100 %.*Importing: .* 100 %/s);
     expect(code).toBe(0);
     const result = JSON.parse(out);
     expect(result).toMatchObject({

@@ -1,18 +1,18 @@
 // `ectus export import`: takes a bag into the instance, as the tenant that it is of or as a new one.
-import type { BagReport, BagSource } from "@ectus/bag";
-import { type Database, type ImportResult, importBag, listSigningKeys, openDatabase } from "@ectus/database";
-import { openStorage } from "@ectus/storage";
+import type { BagReport } from "@ectus/bag";
+import type { ImportResult } from "@ectus/database";
 import type { Command } from "commander";
+import { checkSource } from "../bag-check.ts";
 import type { CommandContext } from "../command-context.ts";
 import { storageUrl } from "../data-dir.ts";
 import { CommandFault } from "../exit-codes.ts";
+import { exportIdOf } from "../export-text.ts";
 import {
   commandLogging,
   type InstanceFlags,
   readInstanceConfig,
   withInstanceFlags,
 } from "../instance-config.ts";
-import { openInstanceDatabase, refuseOtherSchema } from "../open-instance-database.ts";
 import { parseName } from "../option-values.ts";
 import { facts, print, printable, table } from "../output.ts";
 import { createProgressBar } from "../progress-bar.ts";
@@ -50,20 +50,29 @@ Examples:
 const poolSize = 1;
 
 async function runImport(context: CommandContext, path: string, flags: ImportFlags): Promise<void> {
-  const { openBag } = await import("@ectus/bag");
+  // Only here: the other commands of exports are clients of the API, and do without a database.
+  const [{ openBag }, { importBag, listSigningKeys, openDatabase }, { openStorage }, instances] =
+    await Promise.all([
+      import("@ectus/bag"),
+      import("@ectus/database"),
+      import("@ectus/storage"),
+      import("../open-instance-database.ts"),
+    ]);
   const given = flags.keys === undefined ? [] : await readSigningKeys(flags.keys);
   const instance = readInstanceConfig(context, flags);
   const logging = commandLogging(context, instance);
   await whileStoppable({ context, dataDir: instance.dataDir }, async (signal) => {
     await using opened = new AsyncDisposableStack();
     const source = opened.use(await openBag(path, signal));
-    const found = await openInstanceDatabase({ instance, log: logging.module("postgres"), signal });
+    const found = await instances.openInstanceDatabase({ instance, log: logging.module("postgres"), signal });
     opened.defer(() => found.close());
-    await refuseOtherSchema(found);
+    await instances.refuseOtherSchema(found);
     const database = openDatabase({ url: found.url, poolSize, log: logging.module("database") });
     opened.defer(() => database.close());
-    const known = [...given.map(({ kid }) => kid), ...(await ownKeys(database))];
-    const report = judged(await verify(context, source, signal), known);
+    const known = [...given, ...(await listSigningKeys(database))].map(({ kid }) => kid);
+    // Without keys: who signed is asked after, so that a signer that is unknown is told apart from a bag that is damaged.
+    const checked = await checkSource(source, { keys: [], signal, output: context.progressOutput });
+    const report = judged(checked, known);
     refuseUnknownSigner(report, flags);
     const store = await openStorage(storageUrl(instance), instance.environment);
     const bar = createProgressBar({ output: context.progressOutput, label: "Importing" });
@@ -77,7 +86,7 @@ async function runImport(context: CommandContext, path: string, flags: ImportFla
         signal,
         asNewTenant: flags.asNewTenant === true,
         ...(flags.tenantName === undefined ? {} : { tenantName: flags.tenantName }),
-        onProgress: (progress) => bar.update({ source: source.name, ...progress }),
+        onProgress: (progress) => bar.update(progress),
       });
       bar.end();
       print(context, flags, toObject(result, report), () => resultText(result, report));
@@ -85,26 +94,6 @@ async function runImport(context: CommandContext, path: string, flags: ImportFla
       bar.end();
     }
   });
-}
-
-async function ownKeys(database: Database): Promise<string[]> {
-  return (await listSigningKeys(database)).map(({ kid }) => kid);
-}
-
-/** Without keys: who signed is asked after, so that a signer that is unknown is told apart from a bag that is damaged. */
-async function verify(context: CommandContext, source: BagSource, signal: AbortSignal): Promise<BagReport> {
-  const { verifyBag } = await import("@ectus/bag");
-  const bar = createProgressBar({ output: context.progressOutput, label: "Verifying" });
-  try {
-    return await verifyBag(source, {
-      keys: [],
-      signal,
-      onProgress: ({ bytesDone, bytes }) =>
-        bar.update({ source: source.name, bytes: bytesDone, totalBytes: bytes }),
-    });
-  } finally {
-    bar.end();
-  }
 }
 
 /** A key's id is its thumbprint, so whoever has the id has the key. */
@@ -130,7 +119,7 @@ function toObject(result: ImportResult, { signature }: BagReport) {
     object: "import",
     tenant_id: result.tenantId,
     tenant_name: result.tenantName,
-    export_id: result.exportId,
+    export_id: exportIdOf(result.exportId),
     signature: signature.state,
     signed_by: signature.kid ?? null,
     tables: result.tables,
@@ -145,7 +134,7 @@ function resultText(result: ImportResult, { signature }: BagReport): string {
   const blocks = [
     facts([
       ["tenant", `${tenantName} (${tenantId})`],
-      ["export", exportId],
+      ["export", exportIdOf(exportId)],
       ["signed by", `${signature.kid ?? "nobody"}${signer}`],
       ["files", files.toLocaleString("en-US")],
     ]),

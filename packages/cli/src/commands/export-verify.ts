@@ -20,7 +20,8 @@ export function addVerify(group: Command, context: CommandContext): void {
     .addHelpText(
       "after",
       `
-Asks nothing of any server. Exit code 1 if anything is missing, was added or changed.
+Asks nothing of any server. Exit code 1 if anything is missing, was added or changed, or none of the keys in --keys has
+signed it.
 
 Examples:
   ectus export verify acme-corp-2026-11-24-0199.tar
@@ -29,7 +30,7 @@ Examples:
     .action((path: string, flags: VerifyFlags) =>
       whileStoppable({ context, dataDir: readInstanceConfig(context, {}).dataDir }, async (signal) => {
         const keys = flags.keys === undefined ? [] : await readSigningKeys(flags.keys);
-        const report = await checkBag({ path, keys, signal, output: context.progressOutput });
+        const report = await checkBag(path, { keys, signal, output: context.progressOutput });
         print(context, flags, { ...report }, () => reportText(report));
         if (!report.ok) throw new CommandEnded();
       }),

@@ -98,9 +98,9 @@ test("one command has an export made, waits for it, takes it home and verifies i
   expect(out).toMatch(/^state +ready$/m);
   expect(out).toContain(`Downloaded ${join(place, name)} (${(await stat(join(place, name))).size} bytes).`);
   expect(out).toMatch(/^files +1 +[0-9a-f]{16}$/m);
-  expect(out).toContain(`signed by  a key that was given, ${signingKey.publicKey.kid}`);
+  expect(out).toContain(`signed by  a key of ${api.url}, ${signingKey.publicKey.kid}`);
   expect(out).toContain(
-    "Nothing is missing, nothing was changed, and the signature is by a key that was given.",
+    `Nothing is missing, nothing was changed, and the signature is by a key of ${api.url}.`,
   );
 });
 
@@ -176,12 +176,67 @@ test("what the API refuses is told in its words: of an option it is a wrong use,
   const refused = await runRecorded(environment(inference.key), "export", "list");
   expect(refused.code).toBe(1);
   expect(refused.err).toContain("lacks the scope 'admin'");
+  const another = await run("list", "--tenant", "Somebody");
+  expect(another.code).toBe(1);
+  expect(another.err).toContain("With an admin key of the tenant, leave it out.\nectus: ");
+});
+
+test("when there are as many exports as may be, it says which and what to do about each", async () => {
+  const { tenantId, key } = await makeAdmin();
+  const { id: waits } = await insertExport(api, tenantId, { state: "queued" });
+  const { id: runs } = await insertExport(api, tenantId, {
+    ...{ state: "running", phase: "tables", attempt: 1, started_at: new Date() },
+    ...{ worker_id: "01990000-0000-7000-8000-000000000000", lease_until: new Date(Date.now() + 600_000) },
+  });
+  await insertExport(api, tenantId, {
+    state: "failed",
+    finished_at: new Date(),
+    error_code: "internal_error",
+  });
+  const { code, err } = await runRecorded(environment(key), "export", "create", "--wait");
+  expect(code).toBe(1);
+  // A worker may take the first one up at any time.
+  expect(err).toMatch(
+    new RegExp(
+      `^The export ${runs} runs\\. Wait for it with: ectus export status ${runs} --wait\\nDelete it with: ectus export delete ${runs}\\n`,
+    ),
+  );
+  expect(err).toContain(`Delete it with: ectus export delete ${waits}\n`);
+  expect(err.match(/^The export /gm)).toHaveLength(2);
+  expect(err).toContain("ectus: There are 2 exports that wait or run");
+});
+
+test("a wait that the API ends, not the export, says how to go on", async () => {
+  let asked = 0;
+  const id = `export-${"0".repeat(32)}`;
+  const progress = { rows_done: 0, rows_expected: null, bytes_done: 0, bytes_expected: null };
+  const url = await listen(
+    createServer((_request, response) => {
+      asked += 1;
+      if (asked === 1)
+        response.end(
+          JSON.stringify({ id, object: "export", state: "running", phase: "tables", attempt: 1, progress }),
+        );
+      else
+        response
+          .writeHead(401)
+          .end(JSON.stringify({ error: { message: "It was revoked.", code: "invalid_api_key" } }));
+    }),
+  );
+  const { code, err } = await runRecorded(
+    { ...environment(), ECTUS_URL: url },
+    ...["export", "status", id, "--wait"],
+  );
+  expect(code).toBe(1);
+  expect(err).toContain(`Wait for it with: ectus export status ${id} --wait\n`);
+  expect(err).toMatch(/^ectus: It was revoked\.$/m);
 });
 
 test.each([
   [["create", "--format", "xml"], "Allowed choices are ndjson, csv"],
   [["create", "--tables", "a;b"], "Accepts names of tables"],
   [["create", "--from", "yesterday"], "Accepts a time like"],
+  [["create", "--idempotency-key", "a€b"], "Accepts 1 to 255 visible ASCII characters"],
   [["status", "nonsense"], "Accepts an id like export-"],
   [["list", "--limit", "0"], "Accepts a whole number"],
   [["list", "--url", "ftp://example.com"], "accepts a URL like https://"],
@@ -246,6 +301,9 @@ test("a list may be longer than a page of the API, the newest first", async () =
   const rest = await runRecorded(environment(key), "export", "list", "--after", ids.at(-1));
   expect(rest.out.match(/^export-/gm)).toHaveLength(10);
   expect(rest.out).toMatch(/ failed +\S+ +csv\.gzip +- +-$/m);
+  const oldest = rest.out.match(/^export-\w+/gm)?.at(-1) ?? "";
+  const none = await runRecorded(environment(key), "export", "list", "--after", oldest);
+  expect(none.out).toBe("There are no older ones.\n");
 });
 
 test("a stop ends the waiting and not the export, and says how to go on", async () => {
@@ -376,6 +434,44 @@ test("a file that is there is not replaced without --force", async () => {
   expect(await readFile(path, "latin1")).toContain("ustar");
 });
 
+test("a place where the file cannot be is told before anything is asked for", async () => {
+  const { tenantId, key } = await makeAdmin();
+  const { id, bagName } = await makeReadyExport(api, tenantId);
+  const inFile = join(place, "file");
+  await writeFile(inFile, "");
+  const folder = join(place, `${bagName}.tar`);
+  await mkdir(folder);
+  for (const [path, reason] of [
+    [join(place, "none", "bag.tar"), "there is no such folder"],
+    [join(place, "none/"), "there is no such folder"],
+    [join(inFile, "bag.tar"), "a file is where a folder should be"],
+  ] as const) {
+    for (const args of [
+      ["create", "--download", path],
+      ["download", id, "--output", path],
+    ]) {
+      const { code, err } = await runRecorded(environment(key), "export", ...args);
+      expect(code).toBe(1);
+      expect(err).toContain(`ectus: ${path} cannot be written: ${reason}.`);
+    }
+  }
+  const download = await runRecorded(
+    environment(key),
+    "export",
+    "download",
+    id,
+    "--output",
+    place,
+    "--force",
+  );
+  expect(download).toEqual({
+    ...{ code: 1, out: "" },
+    err: `ectus: ${folder} cannot be written: a folder has that name. Name another place.\n`,
+  });
+  const list = await runRecorded(environment(key), "export", "list", "--json");
+  expect(JSON.parse(list.out).data).toHaveLength(1);
+});
+
 test.each(["../../escaped", "/etc/passwd", ".hidden", "a\nb", "x".repeat(300)])(
   "a server whose bag is called %j writes nothing outside",
   async (name) => {
@@ -422,6 +518,16 @@ test("what was changed in a bag is told, each fault on a line, and the code is 1
   expect(unnamed.code).toBe(0);
   expect(unnamed.out).toContain("by whom is not proved");
   expect(unnamed.out).toContain(`the key that the bag itself names, ${signingKey.publicKey.kid}`);
+  expect(unnamed.out).toMatch(new RegExp(`^export +${made.id}$`, "m"));
+
+  const keys = join(place, "keys.json");
+  const other = createSigningKey(randomBytes(32).toString("base64url")).publicKey;
+  await writeFile(keys, JSON.stringify({ keys: [other] }));
+  const others = await run("verify", path, "--keys", keys);
+  expect(others.code).toBe(1);
+  expect(others.out).toContain(
+    "Nothing is missing and nothing was changed since it was signed, but NOT by a key that was given",
+  );
 
   const changed = join(place, "changed.tar");
   await copyFile(path, changed);
@@ -443,6 +549,8 @@ test("a download whose contents do not verify ends with 1 and stays", async () =
   const { code, out } = await runRecorded(environment(key), "export", "download", id, "--output", place);
   expect(code).toBe(1);
   expect(out).toContain("NOT whole");
+  const [name = ""] = await readdir(place);
+  expect(out).toContain(`with: ectus export download ${id} --output '${join(place, name)}' --force\n`);
   expect(await readdir(place)).toHaveLength(1);
 });
 

@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import type { Compression, RowFormat } from "@ectus/bag";
 import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { type ApiFlags, accessHelp, withApiFlags } from "../api-access.ts";
-import { patiently } from "../api-client.ts";
+import { ApiFault, patiently } from "../api-client.ts";
 import type { CommandContext } from "../command-context.ts";
 import { CommandEnded } from "../exit-codes.ts";
 import type { ExportObject, WantedExport } from "../export-client.ts";
@@ -11,9 +11,9 @@ import { showExportProgress } from "../export-progress.ts";
 import { type ExportSession, parseExportId, shortPatience, withExports } from "../export-session.ts";
 import { exportsText, exportText } from "../export-text.ts";
 import { parsePageSize, parseTime } from "../option-values.ts";
-import { print } from "../output.ts";
+import { print, printable } from "../output.ts";
 import { waitForExport } from "../wait-for-export.ts";
-import { addDownload, downloadBag, downloadText, refuseExisting } from "./export-download.ts";
+import { addDownload, checkOutput, downloadBag, downloadText } from "./export-download.ts";
 import { addImport } from "./export-import.ts";
 import { addVerify } from "./export-verify.ts";
 
@@ -54,12 +54,15 @@ Examples:
     .option("--after <id>", "those that are older than this one", parseExportId)
     .addHelpText("after", "\nExamples:\n  ectus export list\n  ectus export list --tenant 'Acme Corp' --json")
     .action((flags: ApiFlags & { readonly limit: number; readonly after?: string }) =>
-      withExports(context, flags, async ({ client, signal }) => {
+      withExports(context, flags, async ({ client, signal, commandLine }) => {
         const { data, has_more } = await client.list(flags, signal);
         const ends = { first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
         print(context, flags, { object: "list", data, ...ends, has_more }, () => {
-          if (data.length === 0) return "There are no exports. Make one with: ectus export create";
-          const more = has_more ? `\n\nThere are more: --after ${ends.last_id}` : "";
+          if (data.length === 0 && flags.after !== undefined) return "There are no older ones.";
+          if (data.length === 0) return `There are no exports. Make one with: ${commandLine("create")}`;
+          const more = has_more
+            ? `\n\nThere are older ones: ${commandLine(`list --limit ${flags.limit} --after ${printable(ends.last_id ?? "")}`)}`
+            : "";
           return exportsText(data) + more;
         });
       }),
@@ -105,6 +108,9 @@ Examples:
 
 const idArgument = (): Argument => new Argument("<id>", "id of the export").argParser(parseExportId);
 
+// The newest: those that are not finished are among them.
+const mostLookedThrough = 20;
+
 function addCreate(group: Command, context: CommandContext): void {
   withApiFlags(group.command("create"))
     .description("have a tenant's data exported: all of it, or what is named")
@@ -118,7 +124,11 @@ function addCreate(group: Command, context: CommandContext): void {
     .option("--from <time>", "only what is from then on, as 2026-01-31 or 2026-01-31T12:00:00Z", parseTime)
     .option("--to <time>", "only what is from before then", parseTime)
     .option("--subject <person>", "only what is about one person: an end user, a user's id or e-mail address")
-    .option("--idempotency-key <key>", "with the same key, the same export is given again")
+    .option(
+      "--idempotency-key <key>",
+      "with the same key, the same export is given again",
+      parseIdempotencyKey,
+    )
     .option("--wait", "wait until it is ready, and show how far it is")
     .option("--download [path]", "wait, then download it to a file or into a folder, and verify it")
     .option("--force", "with --download: replace a file that is there")
@@ -140,13 +150,21 @@ async function create(context: CommandContext, session: ExportSession, flags: Cr
   const { client, signal, commandLine } = session;
   const output = flags.download === true ? undefined : flags.download;
   // Not after an hour of waiting.
-  if (output !== undefined && flags.force !== true) await refuseExisting(output);
+  if (flags.download !== undefined) await checkOutput(output, flags.force === true);
   const key = flags.idempotencyKey ?? randomUUID();
+  session.onStop(() =>
+    context.stderr(`It may have been asked for already. See with: ${commandLine("list")}\n`),
+  );
   const made = await patiently(
     () => client.create(wantedOf(flags), key, signal),
     shortPatience(context),
     signal,
-  );
+  ).catch(async (error) => {
+    if (error instanceof ApiFault && error.code === "too_many_exports")
+      await tellUnfinished(context, session);
+    throw error;
+  });
+  session.onStop(() => {});
   if (flags.wait !== true && flags.download === undefined) {
     print(
       context,
@@ -167,19 +185,40 @@ async function create(context: CommandContext, session: ExportSession, flags: Cr
     force: flags.force === true,
     verify: true,
   });
-  print(context, flags, { ...state, download }, () => `${exportText(state)}\n\n${downloadText(download)}`);
+  print(
+    context,
+    flags,
+    { ...state, download },
+    () => `${exportText(state)}\n\n${downloadText(download, session)}`,
+  );
   if (download.report?.ok === false) throw new CommandEnded();
 }
 
-/** Waits with a picture of how far it is; a stop says how to go on. */
+/** Which ones are in the way of another, and what can be done about each. */
+async function tellUnfinished(
+  { stderr }: CommandContext,
+  { client, signal, commandLine }: ExportSession,
+): Promise<void> {
+  // What failed was the request before; this only adds to it.
+  const list = await client.list({ limit: mostLookedThrough }, signal).catch(() => undefined);
+  for (const { id, state } of list?.data ?? []) {
+    if (state !== "queued" && state !== "running") continue;
+    const shown = printable(id);
+    stderr(
+      `The export ${shown} ${state === "queued" ? "waits" : "runs"}. Wait for it with: ${commandLine(`status ${shown} --wait`)}\nDelete it with: ${commandLine(`delete ${shown}`)}\n`,
+    );
+  }
+}
+
+/** Waits with a picture of how far it is; a stop, or a fault of the API, says how to go on. */
 async function wait(context: CommandContext, session: ExportSession, id: string): Promise<ExportObject> {
   const { client, signal, commandLine } = session;
   const progress = showExportProgress(context.progressOutput);
-  session.onStop(() => {
+  const tell = (): void =>
     context.stderr(
       `The export goes on without this command. Wait for it with: ${commandLine(`status ${id} --wait`)}\nStop it with: ${commandLine(`delete ${id}`)}\n`,
     );
-  });
+  session.onStop(tell);
   try {
     const state = await waitForExport({
       client,
@@ -190,6 +229,10 @@ async function wait(context: CommandContext, session: ExportSession, id: string)
     });
     session.onStop(() => {});
     return state;
+  } catch (error) {
+    progress.end();
+    if (error instanceof ApiFault && error.status !== 404) tell();
+    throw error;
   } finally {
     progress.end();
   }
@@ -213,6 +256,12 @@ function without<T extends object>(fields: T): { [Name in keyof T]?: Exclude<T[N
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
     [Name in keyof T]?: Exclude<T[Name], undefined>;
   };
+}
+
+function parseIdempotencyKey(text: string): string {
+  if (!/^[\x21-\x7e]{1,255}$/.test(text))
+    throw new InvalidArgumentError("Accepts 1 to 255 visible ASCII characters, without spaces.");
+  return text;
 }
 
 function parseTables(text: string): readonly string[] {

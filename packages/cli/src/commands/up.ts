@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { Command } from "commander";
 import type { CommandContext } from "../command-context.ts";
-import { credentialsFile } from "../credentials.ts";
+import { credentialsFile } from "../credentials-file.ts";
 import { readInstanceConfig, withInstanceFlags } from "../instance-config.ts";
 import { print, printable, quoted } from "../output.ts";
 import { runProcess } from "../run-process.ts";

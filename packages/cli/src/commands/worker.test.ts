@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { startUpstream, type Upstream } from "../../../../tests/openai-upstream/upstream.ts";
 import { createTestDatabase } from "../../../../tests/postgres/test-database.ts";
 import { until } from "../../../../tests/postgres/until.ts";
-import { readCredentials } from "../credentials.ts";
+import { readCredentials } from "../credentials-file.ts";
 import { postgresFolder } from "../open-postgres.ts";
 import { runProgram } from "../program.ts";
 import { type RecordedContext, recordContext, runRecorded } from "../recorded-context.ts";
@@ -84,6 +84,8 @@ test("beside an instance that runs none it makes its exports, from the same fold
   const credentials = await readCredentials(join(dataDir, "credentials.json"));
   const metrics = await (await fetch(credentials?.metricsUrl ?? "")).text();
   expect(metrics).not.toContain('export_jobs_total{outcome="ready"} 1\n');
+  // Whether there is a worker or not, somebody tells for how long exports wait.
+  expect(metrics).toContain("export_oldest_running_seconds 0\n");
 
   // A worker whose database goes away ends, and says why.
   expect(await up.stop()).toBe(0);
@@ -130,6 +132,7 @@ test("what it is at when it is stopped is left for another worker", async () => 
 
   const first = await start(environment, "worker");
   expect(JSON.parse(first.out())).toMatchObject({ database: "external" });
+  expect(first.err()).toContain("STORAGE_URL is unset");
   await until(async () => (await stateOf()).rows_done > 0);
   expect(await first.stop()).toBe(0);
   expect(await stateOf()).toMatchObject({ state: "queued", attempt: 1 });

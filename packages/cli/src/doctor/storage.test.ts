@@ -44,7 +44,14 @@ test.skipIf(gateway === undefined)("an S3 storage is checked too, and what it wr
 });
 
 test("credentials in the URL of an S3 storage are not shown", async () => {
-  for (const url of ["s3://me:hunter2@bucket/x", "s3://bucket?endpoint=https%3A%2F%2Fme:hunter2@x"]) {
+  for (const url of [
+    "s3://me:hunter2@bucket/x",
+    "s3://me:hunter2/with/slashes@bucket/x",
+    "s3://me:1/hunter2@bucket/x",
+    "s3://bucket?endpoint=https%3A%2F%2Fme:hunter2@x",
+    "s3://bucket?endpoint=https%3A%2F%2Fme%3Ahunter2%40x",
+    "s3://bucket?secret_access_key=hunter2",
+  ]) {
     const check = await checkStorage(url);
     expect(check.status).toBe("fail");
     expect(JSON.stringify(check)).not.toContain("hunter2");

@@ -32,7 +32,8 @@ export async function checkStorage(url: string): Promise<Check> {
   }
 }
 
-/** An S3 URL may not have any, but one that has them is shown here too. A folder's name may have an @. */
+/** An S3 URL may not have any, but one that has them is shown here too: of it no more than a bucket and a prefix. */
 function withoutCredentials(url: string): string {
-  return url.startsWith("s3:") ? url.replace(/[^/?&=]*@/g, "") : url;
+  if (!url.startsWith("s3:")) return url;
+  return /^s3:\/\/[a-z0-9.-]+(?:\/[^@?#]*)?(?=$|\?)/.exec(url)?.[0] ?? "s3:";
 }

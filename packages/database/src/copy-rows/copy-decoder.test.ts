@@ -89,7 +89,8 @@ function blocksOf(format: Format, rows: readonly string[], blockBytes: number) {
   for (const row of rows) {
     let left = Buffer.from(row);
     const whole = left;
-    if (left.length + lineEnd.length > blockBytes) {
+    const isInPieces = whole.length + lineEnd.length > blockBytes;
+    if (isInPieces) {
       while (left.length > 0) {
         const room = blockBytes - bytes.length;
         bytes = Buffer.concat([bytes, left.subarray(0, room)]);
@@ -100,7 +101,7 @@ function blocksOf(format: Format, rows: readonly string[], blockBytes: number) {
     bytes = Buffer.concat([bytes, left, Buffer.from(lineEnd)]);
     digest.add(whole, 0, whole.length);
     lastRow = whole.toString("latin1").slice(0, 4_096);
-    if (bytes.length >= blockBytes) flush(true);
+    if (bytes.length >= blockBytes || isInPieces) flush(true);
   }
   if (bytes.length > 0) flush(true);
   return blocks;
@@ -177,8 +178,16 @@ test("no block is larger than its size and what fits in no block of it, and a ro
   const { blocks } = decode("ndjson", stream, cuts, 10_000);
   expect(Math.max(...blocks.map(({ bytes }) => bytes.buffer.byteLength))).toBeLessThanOrEqual(20_004);
   expect(blocks.filter(({ endsRow }) => !endsRow)).toHaveLength(100);
-  expect(blocks.at(-1)).toMatchObject({ rows: 2, lastRow: Buffer.from("b") });
+  expect(blocks.at(-2)).toMatchObject({ rows: 1, endsRow: true });
+  expect(blocks.at(-1)).toMatchObject({ rows: 1, lastRow: Buffer.from("b") });
   expect(Buffer.concat(blocks.map(({ bytes }) => bytes)).toString()).toBe(`a\n${row}\nb\n`);
+});
+
+test("each row that is larger than a block ends one, so that there can be a cut after it", () => {
+  const rows = Array.from({ length: 9 }, (_, index) => "y".repeat(1_000 + index));
+  const stream = Buffer.concat([copyOutResponse, ...rowMessages("ndjson", rows), ending]);
+  const { blocks } = decode("ndjson", stream, [], 700);
+  expect(blocks.filter(({ endsRow }) => endsRow)).toHaveLength(9);
 });
 
 test("what cannot be a COPY of the format is refused", () => {

@@ -124,7 +124,8 @@ export function createRowBlocks({ lineEnd, blockBytes, onBlock }: RowBlocksOptio
       }
       if (isCrLf) block[used++] = carriageReturn;
       block[used++] = lineFeed;
-      if (used >= blockBytes) flush(true);
+      // After each row that was in pieces, too: among rows that are all so large a part would never end else.
+      if (used >= blockBytes || isInPieces) flush(true);
     },
     finish() {
       if (used > 0) flush(true);

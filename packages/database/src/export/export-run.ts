@@ -8,6 +8,7 @@ import type { ExportPartRow, ExportPhase, ExportRow } from "../queries/exports.t
 
 /** Where blobs of tenants are kept; a BlobStorage of @ectus/storage is one. */
 export interface ExportStore {
+  /** A chunk of `source` is the store's until it asks for the next one: then its memory is used again. */
   write(
     tenantId: string,
     blobId: string,

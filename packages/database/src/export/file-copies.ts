@@ -6,7 +6,7 @@ import { EctusError } from "@ectus/core";
 import { removeExportParts } from "../queries/export-work.ts";
 import type { SnapshotReader } from "../snapshot.ts";
 import type { ExportRun } from "./export-run.ts";
-import { addToBag, isStored, removeBlobs, storeBlob } from "./part-writer.ts";
+import { addToBag, isStored, removeBlobs, storeBlob, type WrittenFile } from "./part-writer.ts";
 
 interface FileOfSnapshot {
   readonly id: string;
@@ -19,6 +19,9 @@ interface FileOfSnapshot {
 }
 
 const filesPerQuery = 500;
+// Of a small file nearly all the time is spent waiting for the storage. A large one takes memory, and goes alone.
+const mostAtOnce = 8;
+const mostBytesAtOnce = 8 * 1024 * 1024;
 
 /** Bytes of the files that an export copies. */
 export async function fileBytes(reader: SnapshotReader, run: ExportRun): Promise<number> {
@@ -36,16 +39,24 @@ export async function copyFiles(reader: SnapshotReader, run: ExportRun): Promise
   const earlier = new Map(
     run.earlier.filter((part) => part.kind === "file").map((part) => [part.source as string, part]),
   );
+  let together: FileOfSnapshot[] = [];
+  let bytes = 0;
   for await (const file of filesOf(reader, run)) {
     const known = earlier.get(file.id);
     earlier.delete(file.id);
-    run.counts.fileBytesExpected -= file.bytes;
     if (known?.sha256.equals(file.sha256) && known.bytes === file.bytes && (await isStored(run, known))) {
-      run.counts.bytesDone += file.bytes;
+      count(run, file.bytes);
       continue;
     }
-    await copyFile(run, file);
+    if (together.length === mostAtOnce || bytes + file.bytes > mostBytesAtOnce) {
+      await copyTogether(run, together);
+      together = [];
+      bytes = 0;
+    }
+    together.push(file);
+    bytes += file.bytes;
   }
+  await copyTogether(run, together);
   // Of files that were deleted since an earlier run.
   const rest = [...earlier.values()];
   await removeExportParts(run.database, run.claim, rest);
@@ -98,12 +109,35 @@ const scopeValues = ({ claim, scope }: ExportRun): unknown[] => [
 
 const pathOf = ({ id, filename }: FileOfSnapshot): string => `data/files/${id}${safeExtension(filename)}`;
 
-async function copyFile(run: ExportRun, file: FileOfSnapshot): Promise<void> {
-  const { tenantId } = run.claim;
-  const path = pathOf(file);
+/** Ends when all of them have ended; the first failure is thrown then. */
+async function copyTogether(run: ExportRun, files: readonly FileOfSnapshot[]): Promise<void> {
+  const copies = await Promise.allSettled(
+    files.map(async (file) => ({ file, copy: await storeCopy(run, file) })),
+  );
+  const failures: unknown[] = [];
+  for (const outcome of copies) {
+    if (outcome.status === "rejected") {
+      failures.push(outcome.reason);
+      continue;
+    }
+    const { file, copy } = outcome.value;
+    if (failures.length > 0) await removeBlobs(run, [copy.blobId]);
+    else
+      try {
+        await addToBag(run, copy, { kind: "file", source: file.id });
+        const { tenantId, id: exportId } = run.claim;
+        run.log.debug({ tenantId, exportId, path: copy.path }, "file copied into an export");
+      } catch (error) {
+        failures.push(error);
+      }
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function storeCopy(run: ExportRun, file: FileOfSnapshot): Promise<WrittenFile> {
   const copy = await storeBlob(
     run,
-    path,
+    pathOf(file),
     paced(run, () => readContents(run, file)),
   );
   if (copy.bytes !== file.bytes || copy.sha256 !== file.sha256.toString("hex")) {
@@ -112,8 +146,7 @@ async function copyFile(run: ExportRun, file: FileOfSnapshot): Promise<void> {
       reason: `the contents of file ${file.id} are not those of its upload (${copy.bytes} bytes with SHA-256 ${copy.sha256}, where ${file.bytes} with ${file.sha256.toString("hex")} were uploaded)`,
     });
   }
-  await addToBag(run, copy, { kind: "file", source: file.id });
-  run.log.debug({ tenantId, exportId: run.claim.id, path }, "file copied into an export");
+  return copy;
 }
 
 async function readContents(run: ExportRun, file: FileOfSnapshot): Promise<AsyncIterable<Uint8Array>> {
@@ -152,12 +185,17 @@ async function isStillThere({ database, claim }: ExportRun, fileId: string): Pro
 }
 
 async function* paced(
-  { pace, counts }: ExportRun,
+  run: ExportRun,
   open: () => Promise<AsyncIterable<Uint8Array>>,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of await open()) {
-    await pace(chunk.byteLength);
-    counts.bytesDone += chunk.byteLength;
+    await run.pace(chunk.byteLength);
+    count(run, chunk.byteLength);
     yield chunk;
   }
+}
+
+function count({ counts }: ExportRun, bytes: number): void {
+  counts.bytesDone += bytes;
+  counts.fileBytesExpected -= bytes;
 }

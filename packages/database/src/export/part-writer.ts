@@ -20,6 +20,10 @@ export interface WrittenFile {
   readonly sha256: string;
 }
 
+// More than any file of a bag has: a row has 1 GiB at most, and a part ends soon after its rows are enough. With more, a
+// storage of S3 would take larger parts, and so more memory.
+const mostBytes = 40 * 1024 ** 3;
+
 /** Stores what `source` gives, without making it part of the bag. */
 export async function storeBlob(
   run: ExportRun,
@@ -28,7 +32,7 @@ export async function storeBlob(
 ): Promise<WrittenFile> {
   const blobId = newUuid();
   const { tenantId } = run.claim;
-  const options = { maxBytes: Number.MAX_SAFE_INTEGER, signal: run.signal };
+  const options = { maxBytes: mostBytes, signal: run.signal };
   const digest = await run.store.write(tenantId, blobId, source, options);
   return { path, blobId, ...digest };
 }

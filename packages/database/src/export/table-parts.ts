@@ -158,18 +158,22 @@ async function writeParts(
   const parts: Part[] = [];
   // A part is made durable while the next one is read.
   let finishing: Promise<void> = Promise.resolve();
+  /** The part that is stored and is not one to be finished yet. */
+  let storing: Promise<WrittenFile> | undefined;
   try {
     let after = range.after;
     let next = await blocks.next();
     for (let number = first; !next.done; number += 1) {
       const taken = takePart(reading, blocks, next.value, partBytes);
-      const storing = storeBlob(run, pathOf(reading, number), compress(taken.source, compressionOf(run)));
-      const read = await Promise.race([taken.read, storing.then(() => taken.read)]);
+      const stored = storeBlob(run, pathOf(reading, number), compress(taken.source, compressionOf(run)));
+      storing = stored;
+      const read = await Promise.race([taken.read, stored.then(() => taken.read)]);
       await finishing;
       const here = { after, until: range.until ?? read.lastKey };
-      finishing = storing.then(async (file) => {
+      finishing = stored.then(async (file) => {
         parts.push(await finishPart(reading, number, file, { ...read, lastKey: here.until }, here));
       });
+      storing = undefined;
       // Thrown where it is waited for.
       finishing.catch(() => {});
       after = here.until;
@@ -178,6 +182,12 @@ async function writeParts(
     await finishing;
   } finally {
     await blocks.return?.();
+    // When this failed nothing of it goes on, and what was stored for nothing does not stay.
+    await finishing.catch(() => {});
+    await storing?.then(
+      ({ blobId }) => removeBlobs(run, [blobId]),
+      () => {},
+    );
   }
   return parts;
 }

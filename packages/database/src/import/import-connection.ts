@@ -31,17 +31,20 @@ export interface ImportConnectionOptions {
 }
 
 const connectTimeoutMs = 10_000;
-const defaultLockTimeoutMs = 10_000;
+export const defaultLockTimeoutMs = 10_000;
 const cancelTimeoutMs = 1_000;
+const silenceTimeoutMs = 5_000;
 const endTimeoutMs = 2_000;
 
 // Texts of values must be those of the export, whatever the role's or the database's settings are; and a long import is
-// not cut off. A migration that has the tables locked is waited for, but not for long.
+// not cut off, nor while the connection waits for files to be stored (PostgreSQL has transaction_timeout from version 17
+// on). A migration that has the tables locked is waited for, but not for long.
 const settings = (lockTimeoutMs: number): string => `
   set timezone = 'UTC'; set datestyle = 'ISO, YMD'; set intervalstyle = 'postgres'; set bytea_output = 'hex';
   set extra_float_digits = 1; set client_encoding = 'UTF8'; set search_path = public; set statement_timeout = 0;
-  set idle_in_transaction_session_timeout = 0; set lock_timeout = ${lockTimeoutMs};
-  set default_transaction_isolation = 'read committed'`;
+  set idle_in_transaction_session_timeout = 0; set idle_session_timeout = 0; set lock_timeout = ${lockTimeoutMs};
+  set default_transaction_isolation = 'read committed';
+  select set_config(name, '0', false) from pg_settings where name = 'transaction_timeout'`;
 
 /** Name of the lock of whoever imports a tenant, or removes what an import left of it. */
 export const importLock = (tenantId: string): string => `ectus import ${tenantId}`;
@@ -55,11 +58,17 @@ export async function openImportConnection(options: ImportConnectionOptions): Pr
     application_name: "ectus-import",
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
   };
   const client = new pg.Client(clientOptions);
   const lost = new AbortController();
   client.on("error", (error) => lost.abort(toDatabaseError(error)));
-  const stop = (): void => void sendCancelRequest(client, clientOptions, cancelTimeoutMs);
+  let silence: NodeJS.Timeout | undefined;
+  const stop = (): void => {
+    void sendCancelRequest(client, clientOptions, cancelTimeoutMs);
+    // A server that cannot be reached any more neither cancels nor says so.
+    silence = setTimeout(() => destroyStream(client), silenceTimeoutMs);
+  };
   const ended = signal === undefined ? lost.signal : AbortSignal.any([lost.signal, signal]);
 
   const connection: ImportConnection = {
@@ -85,6 +94,7 @@ export async function openImportConnection(options: ImportConnectionOptions): Pr
     },
     async [Symbol.asyncDispose]() {
       signal?.removeEventListener("abort", stop);
+      clearTimeout(silence);
       await endWithin(client, endTimeoutMs);
     },
   };
@@ -149,8 +159,12 @@ async function takeTenant(
 }
 
 async function endWithin(client: pg.Client, timeoutMs: number): Promise<void> {
-  const { stream } = client.connection as unknown as { readonly stream: { destroy(): void } };
-  const timeout = setTimeout(() => stream.destroy(), timeoutMs);
+  const timeout = setTimeout(() => destroyStream(client), timeoutMs);
   await client.end().catch(() => {});
   clearTimeout(timeout);
+}
+
+// Not that of the beginning: with TLS it is another one.
+function destroyStream(client: pg.Client): void {
+  (client.connection as unknown as { readonly stream: { destroy(): void } }).stream.destroy();
 }

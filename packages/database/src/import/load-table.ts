@@ -29,6 +29,22 @@ export async function loadTable(
   table: TablePlan,
   options: LoadTableOptions,
 ): Promise<void> {
+  const insert = insertStatement(table);
+  await stageParts(connection, table, options, async () => {
+    await connection.run(insert, [options.tenantId]);
+  });
+  await compareDigests(connection, table, options.tenantId);
+}
+
+export type StageOptions = Omit<LoadTableOptions, "tenantId">;
+
+/** Within a transaction, has `use` work on the table import_staging with the rows of one part after the other. */
+export async function stageParts(
+  connection: ImportConnection,
+  table: TablePlan,
+  options: StageOptions,
+  use: () => Promise<void>,
+): Promise<void> {
   await connection.run(stagingStatement(table));
   for (const part of table.parts) {
     const steps = [options.meter, ...decompression(options.compression)];
@@ -36,7 +52,7 @@ export async function loadTable(
       const rows = await connection.copyIn(copyInStatement(table), await options.read(part.path), steps);
       if (rows !== part.rows)
         throw importRefused(`${part.path} has ${rows} rows, and export.json says ${part.rows}.`);
-      await connection.run(insertStatement(table), [options.tenantId]);
+      await use();
     } catch (error) {
       throw refusedByDatabase(error, table.name);
     }
@@ -44,7 +60,6 @@ export async function loadTable(
     await connection.run("truncate import_staging");
   }
   await connection.run("drop table import_staging");
-  await compareDigests(connection, table, options.tenantId);
 }
 
 function decompression(compression: Compression): Transform[] {

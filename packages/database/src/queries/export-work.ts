@@ -116,11 +116,8 @@ export async function removeExportParts(
       .deleteFrom("export_parts")
       .where("tenant_id", "=", claim.tenantId)
       .where("export_id", "=", claim.id)
-      .where(
-        "path",
-        "in",
-        parts.map(({ path }) => path),
-      )
+      // One parameter, however many there are.
+      .where(sql<boolean>`path = any(${parts.map(({ path }) => path)}::text[])`)
       .execute();
   });
 }

@@ -275,9 +275,9 @@ export interface ExportName {
 /** Of all tenants: for how long the oldest that is not finished waits or runs; 0 if there is none. */
 export async function oldestUnfinishedExport(database: Database): Promise<{ readonly seconds: number }> {
   const [row] = await database.run<{ seconds: number }>({
-    text: "select coalesce(extract(epoch from now() - oldest), 0)::float8 as seconds from unfinished_exports()",
+    text: "select coalesce(extract(epoch from now() - oldest_unfinished_export()), 0)::float8 as seconds",
     values: [],
-    operation: "unfinished_exports",
+    operation: "oldest_unfinished_export",
     table: "exports",
   });
   return row ?? { seconds: 0 };

@@ -9,8 +9,12 @@ const smallCharacters = 16 * 1024;
 export function addUnreadAnswers(app: FastifyInstance, stallMs: number): void {
   app.addHook("onSend", (_request, { raw: response }, payload, done) => {
     const isSmall = payload == null || (typeof payload === "string" && payload.length < smallCharacters);
-    // Any progress starts this anew, and the server ends it with the answer.
-    if (!isSmall) response.setTimeout(stallMs, () => response.destroy());
+    // Any progress starts this anew, and the server ends it with the answer. Where nothing waits to be taken, it is the
+    // storage that is silent, which has bounds of its own.
+    if (!isSmall)
+      response.setTimeout(stallMs, () => {
+        if (response.writableLength > 0) response.destroy();
+      });
     done();
   });
 }

@@ -26,13 +26,60 @@ export interface Bags {
   sizeOf(row: ExportRow): Promise<BagSize | undefined>;
 }
 
+interface LaidOut {
+  readonly layout: TarLayout<BagFile>;
+  readonly files: number;
+}
+
+interface KeptLayout {
+  readonly laidOut: Promise<LaidOut | undefined>;
+  /** 0 until they are known. */
+  files: number;
+}
+
 // A bag that is ready never changes, and its size takes all of its parts to say: enough for lists that are read often.
 const mostSizes = 1_000;
+// Files of all bags whose layouts are kept, about 25 MB; the last one is kept however many it has.
+const mostFiles = 100_000;
 
 export function createBags(database: Database): Bags {
   const sizes = new Map<string, BagSize>();
+  /** By tenant and id. The last was asked for last. */
+  const layouts = new Map<string, KeptLayout>();
 
-  async function layOut(tenantId: string, id: string, bag: Bag): Promise<TarLayout<BagFile> | undefined> {
+  /** Undefined if it has no files. They are read once for all ranges of a bag, also for those that come at once. */
+  function layOut(tenantId: string, id: string, bag: Bag): Promise<LaidOut | undefined> {
+    const key = `${tenantId}/${id}`;
+    const kept = layouts.get(key) ?? read(key, tenantId, id, bag);
+    layouts.delete(key);
+    layouts.set(key, kept);
+    return kept.laidOut;
+  }
+
+  function read(key: string, tenantId: string, id: string, bag: Bag): KeptLayout {
+    const kept: KeptLayout = { laidOut: readLayout(tenantId, id, bag), files: 0 };
+    const forget = (): void => {
+      if (layouts.get(key) === kept) layouts.delete(key);
+    };
+    kept.laidOut.then((laidOut) => {
+      if (laidOut === undefined) return forget();
+      kept.files = laidOut.files;
+      dropOldest();
+    }, forget);
+    return kept;
+  }
+
+  function dropOldest(): void {
+    let files = 0;
+    for (const kept of layouts.values()) files += kept.files;
+    for (const [key, kept] of layouts) {
+      if (files <= mostFiles || layouts.size === 1) return;
+      files -= kept.files;
+      layouts.delete(key);
+    }
+  }
+
+  async function readLayout(tenantId: string, id: string, bag: Bag): Promise<LaidOut | undefined> {
     const parts = await listExportParts(database, tenantId, id);
     if (parts.length === 0) return undefined;
     const tags = parts.filter(({ kind }) => kind === "tag");
@@ -42,16 +89,18 @@ export function createBags(database: Database): Bags {
       bytes,
       blobId: blob_id,
     }));
-    const layout = layOutTar(entries, { modifiedAt: bag.sealedAt });
-    keep(id, { bytes: layout.bytes, files: entries.length });
-    return layout;
+    // A bag has the folder of its payload also if nothing is in it (RFC 8493, section 2.1.2).
+    const folder = payload.length === 0 ? [{ path: `${bag.name}/data/`, bytes: 0, blobId: "" }] : [];
+    const layout = layOutTar([...entries, ...folder], { modifiedAt: bag.sealedAt });
+    return { layout, files: entries.length };
   }
 
-  function keep(id: string, size: BagSize): void {
-    sizes.delete(id);
+  function keepSize(id: string, { layout, files }: LaidOut): BagSize {
+    const size = { bytes: layout.bytes, files };
     sizes.set(id, size);
     const [oldest] = sizes.keys();
     if (sizes.size > mostSizes && oldest !== undefined) sizes.delete(oldest);
+    return size;
   }
 
   async function ready(tenantId: string, id: string): Promise<Bag> {
@@ -72,8 +121,8 @@ export function createBags(database: Database): Bags {
   return {
     ready,
     async layOut(tenantId, id, bag) {
-      const layout = await layOut(tenantId, id, bag);
-      if (layout !== undefined) return layout;
+      const laidOut = await layOut(tenantId, id, bag);
+      if (laidOut !== undefined) return laidOut.layout;
       // It went away since it was found.
       await ready(tenantId, id);
       throw new EctusError("storage_error", { reason: "an export that is ready has no files" });
@@ -81,8 +130,10 @@ export function createBags(database: Database): Bags {
     async sizeOf(row) {
       const bag = bagOf(row);
       if (stateOf(row, new Date()) !== "ready" || bag === undefined) return undefined;
-      if (!sizes.has(row.id)) await layOut(row.tenant_id, row.id, bag);
-      return sizes.get(row.id);
+      const known = sizes.get(row.id);
+      if (known !== undefined) return known;
+      const laidOut = await layOut(row.tenant_id, row.id, bag);
+      return laidOut && keepSize(row.id, laidOut);
     },
   };
 }

@@ -16,12 +16,13 @@ import {
   sendChunks,
   withFirst,
 } from "../blob-pieces.ts";
-import { lastModified, type Representation, selectBytes } from "../byte-range.ts";
-import { actorOf } from "../caller.ts";
+import { lastModified, type Representation, type Selection, selectBytes } from "../byte-range.ts";
+import { actorOf, callerOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
+import type { DownloadPlaces } from "../limits/download-places.ts";
 import { loggableError } from "../loggable-error.ts";
 import { noteBroken } from "../middleware/request-outcome.ts";
-import { errorAnswers } from "../schemas.ts";
+import { binary, otherAnswers, rangeHeaders, requestHeaders, text } from "./export-answers.ts";
 import type { Bags } from "./export-bag.ts";
 import { type ExportDoor, exportUuid } from "./export-door.ts";
 
@@ -30,6 +31,7 @@ export interface ExportDownloadOptions {
   readonly storage: BlobStorage;
   readonly signals: ClientSignals;
   readonly bags: Bags;
+  readonly places: DownloadPlaces;
   /** How long a client may take nothing before it is cut. */
   readonly stallMs: number;
   readonly log: Logger;
@@ -45,33 +47,8 @@ interface Download extends Representation {
   pieces(start: number, end: number): Iterable<Piece>;
 }
 
-const text = (description: string) => ({ type: "string", description });
-const rangeHeaders = {
-  "accept-ranges": text("bytes"),
-  etag: text("A strong one: for If-Range and If-None-Match"),
-  "last-modified": text("When the export was finished"),
-  "content-length": text("Bytes of this answer"),
-  "content-range": text("Of an answer to a Range: first and last byte, and how many there are"),
-  "content-disposition": text("attachment"),
-};
-const requestHeaders = Type.Object({
-  range: Type.Optional(
-    Type.String({ description: "One range, as bytes=1000-; several are answered with the whole" }),
-  ),
-  "if-range": Type.Optional(
-    Type.String({ description: "ETag or Last-Modified of what the range goes on; else the whole is sent" }),
-  ),
-  "if-none-match": Type.Optional(Type.String({ description: "ETags of what the client has: 304" })),
-});
-const binary = (type: string, headers: object) =>
-  Type.Unsafe<Readable>({
-    description: "The bytes: 200 with all, 206 with those of the range",
-    headers,
-    content: { [type]: { schema: { type: "string", format: "binary" } } },
-  });
-
 export function addExportDownloads(app: App, door: ExportDoor, options: ExportDownloadOptions): void {
-  const { database, storage, signals, bags, stallMs, log } = options;
+  const { database, storage, signals, bags, places, stallMs, log } = options;
   // The client's line decides how long a transfer takes.
   const config = { scope: door.scope, slowAfter: 60_000 };
   const tags = [door.tag];
@@ -87,7 +64,7 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
         headers: requestHeaders,
         response: {
           "2xx": binary("application/x-tar", rangeHeaders),
-          ...errorAnswers,
+          ...otherAnswers,
         },
       },
     },
@@ -139,7 +116,7 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
             ...rangeHeaders,
             "repr-digest": text("SHA-256 of the whole file (RFC 9530)"),
           }),
-          ...errorAnswers,
+          ...otherAnswers,
         },
       },
     },
@@ -194,7 +171,10 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
     };
     if (isHead) return reply.headers(all).send(nothing);
     const signal = signals.of(reply);
-    const chunks = await begin(request, download, start, end, signal);
+    signal.throwIfAborted();
+    // Until the client has taken the last of it, or has left.
+    reply.raw.once("close", places.take(callerOf(request).tenantId));
+    const chunks = await begin(request, download, selection, signal);
     reply.status(status).headers(all).hijack();
     await send(reply, id, chunks, signal);
     return reply;
@@ -204,8 +184,7 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
   async function begin(
     request: FastifyRequest,
     { tenantId, id, details, pieces }: Download,
-    start: number,
-    end: number,
+    { status, start, end }: Extract<Selection, { readonly status: 200 | 206 }>,
     signal: AbortSignal,
   ): Promise<AsyncIterableIterator<Chunk>> {
     const source: BlobSource = {
@@ -214,8 +193,9 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
     };
     const chunks = await withFirst(readPieces(end < start ? [] : pieces(start, end), source, signal));
     try {
-      // A download that goes on was noted when it began.
-      if (start === 0) await noteExportDownload(database, tenantId, id, details, actorOf(request));
+      // Each range too: one that goes on with a download is not told from one that leaves out the first byte.
+      const range = status === 206 ? { range: `${start}-${end}` } : {};
+      await noteExportDownload(database, tenantId, id, { ...details, ...range }, actorOf(request));
       return chunks;
     } catch (error) {
       await chunks.return?.();
@@ -230,10 +210,13 @@ export function addExportDownloads(app: App, door: ExportDoor, options: ExportDo
     signal: AbortSignal,
   ): Promise<void> {
     const response = reply.raw;
-    response.writeHead(reply.statusCode, reply.getHeaders() as OutgoingHttpHeaders);
-    // Any progress starts this anew; a client that takes nothing holds a file open.
-    response.setTimeout(stallMs, () => response.destroy());
+    // Any progress starts this anew; a client that takes nothing holds a file open. Where nothing waits for the client,
+    // it is the storage that is slow, which has bounds of its own.
+    response.setTimeout(stallMs, () => {
+      if (response.writableLength > 0) response.destroy();
+    });
     try {
+      response.writeHead(reply.statusCode, reply.getHeaders() as OutgoingHttpHeaders);
       await sendChunks(response, chunks, signal);
     } catch (error) {
       const { code, status } = error instanceof EctusError ? error : { code: "storage_error", status: 500 };

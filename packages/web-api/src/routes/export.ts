@@ -13,6 +13,7 @@ import Type from "typebox";
 import type { App } from "../app.ts";
 import { actorOf } from "../caller.ts";
 import type { ClientSignals } from "../client-signal.ts";
+import { createDownloadPlaces } from "../limits/download-places.ts";
 import { publicId } from "../public-ids.ts";
 import { errorAnswers, Page, pageQuery, toPage } from "../schemas.ts";
 import { type Bags, createBags } from "./export-bag.ts";
@@ -43,9 +44,10 @@ const answers = <T extends Type.TSchema>(schema: T) => ({ "2xx": schema, ...erro
 
 export function addExports(app: App, options: ExportsOptions): void {
   const bags = createBags(options.database);
+  const places = createDownloadPlaces();
   for (const door of exportDoors(options.database)) {
     addManagement(app, door, { ...options, bags });
-    addExportDownloads(app, door, { ...options, bags });
+    addExportDownloads(app, door, { ...options, bags, places });
   }
 }
 

@@ -4,7 +4,7 @@ import type { BlobStorage } from "@ectus/storage";
 
 /** Each waits for the disk or for S3, so that several take turns. */
 const concurrency = 8;
-/** A client does not wait longer: a bag can have a hundred thousand files. */
+/** None is begun later, since a client waits: a bag can have a hundred thousand files. */
 const mostMs = 10_000;
 
 export async function removeBlobs(

@@ -47,7 +47,13 @@ export function addSigningKeys(
         tags: ["Exports"],
         summary: "Returns the public keys that exports are signed with, as a JWK Set",
         security: [],
-        response: { "2xx": JwkSet, ...errorAnswers },
+        response: {
+          "2xx": {
+            ...JwkSet,
+            headers: { "cache-control": { type: "string", description: "How long they can be kept" } },
+          },
+          ...errorAnswers,
+        },
       },
     },
     async (_request, reply) => {
