@@ -3,7 +3,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import { mkdir, mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -89,7 +89,7 @@ async function measureSpeed({ note, signal }: BenchContext, job: Job): Promise<P
   await using running = new AsyncDisposableStack();
   const workers = new Map<Format, Worker>();
   for (const format of formats) {
-    const worker = startWorker();
+    const worker = await startWorker();
     running.defer(() => worker.stop());
     workers.set(format, worker);
     // What it does first is compiled first, and the answers of the second path are kept.
@@ -153,9 +153,11 @@ interface Worker {
   stop(): Promise<void>;
 }
 
-function startWorker(): Worker {
+async function startWorker(): Promise<Worker> {
   // As `npm run ectus -- worker` is started.
-  const child: ChildProcess = fork(join(import.meta.dirname, "export-process.ts"), { execArgv: [] });
+  const { scripts } = JSON.parse(await readFile(join(import.meta.dirname, "../package.json"), "utf8"));
+  const execArgv = String(scripts.ectus).split(" ").slice(1, -1);
+  const child: ChildProcess = fork(join(import.meta.dirname, "export-process.ts"), { execArgv });
   const exited = once(child, "exit");
   return {
     async run(job) {
@@ -185,7 +187,7 @@ async function measureMemory({ note }: BenchContext, instance: Instance, job: Jo
   for (const { title, completions, words } of sizes) {
     note(`memory of an export of ${title}`);
     const { id: tenantId } = await makeMessages(instance.ownerUrl, completions, words);
-    const worker = startWorker();
+    const worker = await startWorker();
     const { bytes, seconds, peakBytes } = await worker
       .run({ ...job, tenantId, format: "ndjson", isVerified: true })
       .finally(() => worker.stop());

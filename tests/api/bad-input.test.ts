@@ -499,18 +499,24 @@ describe("whatever is sent, nothing fails inside", () => {
   );
   const number = fc.oneof(fc.integer(), fc.double(), fc.constantFrom(0, -1, 1e300, 2 ** 53, -0.5));
   const json = fc.oneof(nasty, number, fc.jsonValue({ maxDepth: 3 }));
-  const valid: Readonly<Record<string, { readonly key: "tenant" | "operator"; readonly body: object }>> = {
+  const valid: Readonly<
+    Record<string, { readonly key: "tenant" | "admin" | "operator"; readonly body: object }>
+  > = {
     "/v1/chat/completions": { key: "tenant", body: { ...chat, store: true } },
     "/v1/embeddings": { key: "tenant", body: { model: embeddingModel, input: "x" } },
     "/admin/tenants": { key: "operator", body: { name: "Any" } },
     "/admin/tenants/{tenantId}/keys": { key: "operator", body: { name: "Any" } },
     "/v1/chat/completions/{id}": { key: "tenant", body: { metadata: {} } },
+    "/v1/exports": { key: "admin", body: { scope: { tables: ["users"] } } },
+    "/admin/tenants/{tenantId}/exports": { key: "operator", body: { format: "csv" } },
   };
 
   test("in any field of any route that takes JSON", async () => {
     const { json: document } = await api.request("GET", "/docs/json");
     const stored = await postChat({ ...chat, store: true });
     const limited = await api.makeTenant();
+    const { key: adminKey } = await api.makeKey(limited.id, ["admin"]);
+    const keys = { tenant: tenant.key, admin: adminKey, operator: api.operatorKey };
     const posts = Object.entries(document.paths as Record<string, Record<string, RouteDocument>>)
       .filter(([, { post: operation }]) => operation?.requestBody?.content["application/json"] !== undefined)
       .map(([path, { post: operation }]) => ({
@@ -531,7 +537,7 @@ describe("whatever is sent, nothing fails inside", () => {
         fc.asyncProperty(fc.array(change, { maxLength: 4 }), async (changes) => {
           const sent = { ...body, ...Object.fromEntries(changes) };
           const answer = await api.request("POST", url, {
-            key: key === "operator" ? api.operatorKey : tenant.key,
+            key: keys[key],
             body: JSON.stringify(sent),
           });
           expectAnswer(answer, JSON.stringify(sent));

@@ -16,7 +16,7 @@ function fromServer(code: string): pg.DatabaseError {
 }
 const fromSystem = (code: string): Error => Object.assign(new Error(code), { code });
 
-test.each(["57P01", "57P02", "57P03", "57P05", "08006", "25P03", "25P04", "25006", "53300"])(
+test.each(["57P01", "57P02", "57P03", "57P05", "08006", "25P03", "25006", "53300"])(
   "%s from the server means that the connection is lost",
   (code) => {
     expect(isConnectionError(fromServer(code))).toBe(true);

@@ -15,9 +15,9 @@ const connectionErrnos = new Set([
   "ERR_STREAM_DESTROYED",
 ]);
 // SQLSTATE classes and codes (PostgreSQL manual, appendix A): 08 connection exception, 57P operator intervention
-// but 57P04 (database dropped), 25P03 idle in transaction for too long, 25P04 a transaction that took too long, 25006 a
-// primary that has become a standby, 53300 too many connections.
-const connectionStates = /^(08...|57P0[1235]|25P0[34]|25006|53300)$/;
+// but 57P04 (database dropped), 25P03 idle in transaction for too long, 25006 a primary that has become a standby,
+// 53300 too many connections.
+const connectionStates = /^(08...|57P0[1235]|25P03|25006|53300)$/;
 const connectionMessages =
   /^(Connection terminated|Client has encountered a connection error|timeout exceeded when trying to connect|Cannot use a pool after calling end|Client was closed|timeout expired|Query read timeout|Received unexpected \w+ message)/;
 // The server itself refused for a reason that passes: 40 transaction rollback (deadlock, serialization), 53 out of

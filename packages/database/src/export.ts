@@ -15,6 +15,7 @@ import { createPace } from "./export/pace.ts";
 import { addToBag, removeBlobs, storeBlob } from "./export/part-writer.ts";
 import { createSecondPath, setAll } from "./export/second-path.ts";
 import { writeTable } from "./export/table-parts.ts";
+import { writtenTime } from "./export/written-time.ts";
 import type { ExportSettings, RowSelection } from "./export-statements.ts";
 import { type ExportClaim, type FinishedExport, removeExportParts } from "./queries/export-work.ts";
 import { type ExportRow, listExportParts } from "./queries/exports.ts";
@@ -285,7 +286,9 @@ async function auditHead(reader: SnapshotReader, { claim, scope }: ExportRun) {
     operation: "select",
     table: "audit_log",
   });
-  return head === undefined ? null : { id: head.id, createdAt: head.created_at.toISOString() };
+  return head === undefined
+    ? null
+    : { id: head.id, createdAt: writtenTime(head.created_at, `audit entry ${head.id}`) };
 }
 
 function phase(name: string): SpanTemplate {

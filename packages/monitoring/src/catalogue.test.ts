@@ -4,10 +4,18 @@ import { databaseCatalogue } from "./catalogue/database.ts";
 import type { CatalogueEntry } from "./catalogue/entry.ts";
 import { httpCatalogue } from "./catalogue/http.ts";
 import { itselfCatalogue } from "./catalogue/itself.ts";
+import { lifecycleCatalogue } from "./catalogue/lifecycle.ts";
 import { runtimeCatalogue } from "./catalogue/runtime.ts";
 import { catalogue } from "./catalogue.ts";
 
-const parts = [httpCatalogue, aiCatalogue, databaseCatalogue, itselfCatalogue, runtimeCatalogue];
+const parts = [
+  httpCatalogue,
+  aiCatalogue,
+  databaseCatalogue,
+  lifecycleCatalogue,
+  itselfCatalogue,
+  runtimeCatalogue,
+];
 const entries = Object.entries<CatalogueEntry>(catalogue);
 
 /** Names that are not ours to choose. */

@@ -7,6 +7,7 @@ import { removeExportParts } from "../queries/export-work.ts";
 import type { SnapshotReader } from "../snapshot.ts";
 import type { ExportRun } from "./export-run.ts";
 import { addToBag, isStored, removeBlobs, storeBlob, type WrittenFile } from "./part-writer.ts";
+import { writtenTime } from "./written-time.ts";
 
 interface FileOfSnapshot {
   readonly id: string;
@@ -77,7 +78,7 @@ export async function* exportedFiles(reader: SnapshotReader, run: ExportRun): As
       purpose: file.purpose,
       bytes: file.bytes,
       sha256: file.sha256.toString("hex"),
-      createdAt: file.created_at.toISOString(),
+      createdAt: writtenTime(file.created_at, `file ${file.id}`),
     };
   }
 }
