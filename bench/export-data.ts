@@ -12,12 +12,12 @@ const messagesEach = 5;
 /**
  * Makes a tenant with messages, five a completion.
  *
- * @param words of a message's text, each some five characters
+ * @param times how often the words of a message, some 200 characters, stand in it
  */
 export async function makeMessages(
   ownerUrl: string,
   completions: number,
-  words: number,
+  times: number,
 ): Promise<MessagesTenant> {
   const id = newUuid();
   const client = new pg.Client({ connectionString: ownerUrl });
@@ -37,11 +37,11 @@ export async function makeMessages(
         `insert into messages (tenant_id, completion_id, position, direction, role, body)
          select $1, ('0193aaaa-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, p,
                 case when p < $4 - 1 then 'input' else 'output' end, case when p % 2 = 0 then 'user' else 'assistant' end,
-                jsonb_build_object('role', 'user', 'content', (
-                  select string_agg(substr(md5((n * 5 + p) * 64 + w % 64 || ''), 1 + w % 7, 3 + w % 5), ' ')
-                  from generate_series(1, $5::integer) w))
+                jsonb_build_object('role', 'user', 'content', repeat((
+                  select string_agg(substr(md5((n * 5 + p) * 64 + w || ''), 1 + w % 7, 3 + w % 5), ' ')
+                  from generate_series(1, 34) w), $5::integer))
          from generate_series($2::integer + 1, $3::integer) n, generate_series(0, $4::integer - 1) p`,
-        [id, from, to, messagesEach, words],
+        [id, from, to, messagesEach, times],
       );
     }
     await client.query("vacuum analyze messages");

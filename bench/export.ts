@@ -31,7 +31,6 @@ const titles: Readonly<Record<Kind, string>> = {
   compared: "export",
 };
 const completions = 200_000;
-const words = 34;
 const load = { connections: 16, warmup: 2_000, count: 60_000, maxMs: 5_000 } as const;
 
 interface Measured {
@@ -50,20 +49,18 @@ export const exports: Bench = {
     running.defer(() => rm(folder, { recursive: true, force: true }));
     const upstream = await startUpstream();
     running.defer(() => upstream.stop());
+    const [speed, memory, durability] = await alone(context, upstream.port, folder);
     const instance = await startEctus(upstream.port);
     running.defer(() => instance.stop());
     context.note("making a million messages");
-    const tenant = await makeMessages(instance.ownerUrl, completions, words);
-    const job = { url: instance.databaseUrl, tenantId: tenant.id, folder };
-    const speed = await measureSpeed(context, job);
-    const memory = await measureMemory(context, instance, job);
-    const requests = await measureRequests(context, instance, tenant.id);
-    const downloads = await measureDownload(context, instance, tenant.id, folder);
+    const { id } = await makeMessages(instance.ownerUrl, completions, 1);
+    const requests = await measureRequests(context, instance, id);
+    const downloads = await measureDownload(context, instance, id, folder);
     const report = [speed, memory, requests, downloads];
     return {
       report: {
         machine,
-        versions: { node: process.version, nginx: downloads.version, ...(await instance.durability()) },
+        versions: { node: process.version, nginx: downloads.version, ...durability },
         rows: report.flatMap(({ rows }) => rows),
         aims: report.flatMap(({ aims }) => aims),
       },
@@ -71,6 +68,20 @@ export const exports: Bench = {
     };
   },
 };
+
+/** What is measured of a worker by itself, on a database whose instance runs no exports. */
+async function alone(context: BenchContext, upstreamPort: number, folder: string) {
+  const instance = await startEctus(upstreamPort, { EXPORTS_ENABLED: "false" });
+  try {
+    context.note("making a million messages");
+    const { id: tenantId } = await makeMessages(instance.ownerUrl, completions, 1);
+    const job = { url: instance.databaseUrl, tenantId, folder };
+    const speed = await measureSpeed(context, job);
+    return [speed, await measureMemory(context, instance, job), await instance.durability()] as const;
+  } finally {
+    await instance.stop();
+  }
+}
 
 interface Part {
   readonly rows: readonly Row[];
@@ -178,15 +189,15 @@ async function startWorker(): Promise<Worker> {
 /** One process a size, so that each begins anew. */
 async function measureMemory({ note }: BenchContext, instance: Instance, job: Job): Promise<Part> {
   const sizes = [
-    { title: "100 MB", completions: 60_000, words: 34 },
-    { title: "1 GB", completions: 40_000, words: 840 },
-    { title: "5 GB", completions: 200_000, words: 840 },
+    { title: "100 MB", completions: 60_000, times: 1 },
+    { title: "1 GB", completions: 40_000, times: 24 },
+    { title: "5 GB", completions: 200_000, times: 24 },
   ];
   const rows: Row[] = [];
   const peaks: number[] = [];
-  for (const { title, completions, words } of sizes) {
+  for (const { title, completions, times } of sizes) {
     note(`memory of an export of ${title}`);
-    const { id: tenantId } = await makeMessages(instance.ownerUrl, completions, words);
+    const { id: tenantId } = await makeMessages(instance.ownerUrl, completions, times);
     const worker = await startWorker();
     const { bytes, seconds, peakBytes } = await worker
       .run({ ...job, tenantId, format: "ndjson", isVerified: true })
