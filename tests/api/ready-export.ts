@@ -1,6 +1,7 @@
 // An export that is ready, made by hand: its rows and its blobs, without the worker that would write them.
 import { createHash, randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
+import { newUuid } from "@ectus/core";
 import { exportedTables } from "@ectus/database";
 import type { BlobStorage } from "@ectus/storage";
 import type { TestApi } from "./start-api.ts";
@@ -55,7 +56,7 @@ export async function insertExport(
   tenantId: string,
   columns: ExportColumns = {},
 ): Promise<{ readonly id: string; readonly uuid: string }> {
-  const { uuid = randomUUID(), ...given } = columns as { uuid?: string };
+  const { uuid = newUuid(), ...given } = columns as { uuid?: string };
   const values: ExportColumns = {
     tenant_id: tenantId,
     id: uuid,
