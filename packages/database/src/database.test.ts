@@ -217,9 +217,12 @@ test("when close resolves, its sockets are closed: a server that stops next has 
   const before = sockets();
   const database = openDatabase({ url: testDatabase.appUrl, poolSize: 5, log });
   await Promise.all(Array.from({ length: 5 }, () => database.ping()));
-  expect(sockets()).toBe(before + 5);
+  const open = sockets();
   await database.close();
-  expect(sockets()).toBe(before);
+  const after = sockets();
+  // Those of tests before this one may close meanwhile.
+  expect(after).toBeLessThanOrEqual(before);
+  expect(open - after).toBeGreaterThanOrEqual(5);
 });
 
 test("close ends every connection, and queries after it are database_unavailable", async () => {
