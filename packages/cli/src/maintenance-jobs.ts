@@ -9,7 +9,7 @@ import {
   reclaimLeases,
 } from "@ectus/database";
 import { runBatch } from "@ectus/monitoring";
-import type { BlobStorage } from "@ectus/storage";
+import { type BlobStorage, removeBlobs } from "@ectus/storage";
 import { SpanKind } from "@opentelemetry/api";
 import { removeImportRemains } from "./remove-import-remains.ts";
 
@@ -78,34 +78,12 @@ export async function expireExports(
       const blobs = await expireExport(database, tenantId, id);
       if (blobs === undefined) continue;
       expired++;
+      // What is left has no row, so the job above removes it.
       await removeBlobs(storage, tenantId, blobs, signal);
+      signal.throwIfAborted();
     }
     if (found.length < batchSize) return { expired };
   }
-}
-
-// Each waits for the disk or for S3, so that several take turns.
-const removalsAtOnce = 8;
-
-/** Until one fails: what is left has no row, so the job that removes orphans removes it. */
-async function removeBlobs(
-  storage: BlobStorage,
-  tenantId: string,
-  blobIds: readonly string[],
-  signal: AbortSignal,
-): Promise<void> {
-  const waiting = blobIds.values();
-  let isFailing = false;
-  async function work(): Promise<void> {
-    for (const blobId of waiting) {
-      if (signal.aborted || isFailing) return;
-      await storage.remove(tenantId, blobId).catch(() => {
-        isFailing = true;
-      });
-    }
-  }
-  await Promise.all(Array.from({ length: removalsAtOnce }, work));
-  signal.throwIfAborted();
 }
 
 async function removeOrphansOf(

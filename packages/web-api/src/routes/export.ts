@@ -21,7 +21,7 @@ import { ExportBody, ExportHeaders, readIdempotencyKey, readScope } from "./expo
 import { type ExportDoor, exportDoors, exportNotFound, exportUuid } from "./export-door.ts";
 import { addExportDownloads } from "./export-download.ts";
 import { ExportAnswer, toExport } from "./export-object.ts";
-import { removeBlobs } from "./removed-blobs.ts";
+import { removeUnnamed } from "./remove-unnamed.ts";
 
 export interface ExportsOptions {
   readonly database: Database;
@@ -162,7 +162,7 @@ function addManagement(app: App, door: ExportDoor, options: ExportsOptions & { r
       const tenantId = await door.tenantOf(request);
       const blobs = await deleteExport(database, tenantId, exportUuid(id), actorOf(request));
       if (blobs === undefined) throw exportNotFound(id);
-      await removeBlobs(storage, tenantId, blobs, log);
+      await removeUnnamed(storage, tenantId, blobs, log);
       return { id, object: "export" as const, deleted: true as const };
     },
   );
