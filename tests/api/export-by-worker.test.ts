@@ -182,7 +182,10 @@ describe.each([
     // Every connection is in the log and in the audit log, with what it began with.
     await until(() => accesses(from).length === runs + 1);
     const statuses = accesses(from).map(({ status }) => status);
-    expect(statuses.filter((status) => status === 499)).toHaveLength(runs - 1);
+    // What is left of the last ones that were cut may fit in the sockets' buffers: to the server they are whole.
+    const likelyCut = runs - 4;
+    expect(statuses.slice(0, likelyCut)).toEqual(Array(likelyCut).fill(499));
+    expect(statuses.slice(likelyCut, -2).every((status) => status === 499 || status === 206)).toBe(true);
     expect(statuses.slice(-2)).toEqual([206, 200]);
     const noted = await api.sql<{ details: { range?: string; bytes: number } }>(
       "select details from audit_log where action = 'export.downloaded' and target_id = $1 and not details ? 'file' order by id",
