@@ -64,6 +64,15 @@ test("a program is built in a copy of its module that can be written to, and onl
   expect(await readFile(join(folder, "module", "cmd", "a.go"), "utf8")).toBe("package main\n");
 });
 
+test("a module is changed before it is built, and Go may then add to its go.mod and go.sum", async () => {
+  await fakeGo('cp go.mod "$5/a"');
+  const adapt = (source: string) => writeFile(join(source, "go.mod"), "module example.org/tool\n");
+  await goBuild(out, { ...request, packages: ["."], adapt }, { progress: () => {} });
+  const calls = (await readFile(join(folder, "calls"), "utf8")).trimEnd().split("\n");
+  expect(calls.at(-1)).toMatch(/ off build -mod=mod -ldflags=.* \.$/);
+  expect(await readFile(join(out, "a"), "utf8")).toBe("module example.org/tool\n");
+});
+
 test("without Go it says what to install", async () => {
   vi.stubEnv("PATH", folder);
   await expect(goBuild(out, request, { progress: () => {} })).rejects.toMatchObject({

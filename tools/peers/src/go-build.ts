@@ -1,4 +1,5 @@
-// Builds programs in a copy of a Go module, for modules that `go install` refuses: those whose go.mod replaces others.
+// Builds programs in a copy of a Go module, for modules that `go install` refuses or that lack a part: those whose
+// go.mod replaces others, and those whose makers generate files before they build.
 import { chmod, cp, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { EctusError } from "@ectus/core";
@@ -8,19 +9,27 @@ import type { GetContext } from "./peer.ts";
 
 const downloadTimeoutMs = 5 * 60_000;
 
+export interface GoSourceBuild extends GoBuild {
+  /** Changes the copy of the module before it is built. It may change go.mod: Go then adds what go.sum lacks. */
+  readonly adapt?: (source: string) => Promise<void>;
+}
+
 /** @throws EctusError `peer_missing` when there is no Go, no such module, or the build fails */
 export async function goBuild(
   folder: string,
-  { module, version, packages, variables }: GoBuild,
+  { module, version, packages, variables, adapt }: GoSourceBuild,
   { progress }: GetContext,
 ): Promise<void> {
   await requireGo();
   progress(`go mod download ${module}@${version}`);
   const copy = join(folder, "source");
   await copyModule(await downloadModule(module, version, folder), copy);
+  await adapt?.(copy);
+  const changeable = adapt === undefined ? [] : ["-mod=mod"];
   for (const path of packages) {
-    progress(`go build ./${path} of ${module}@${version}`);
-    await runCommand("go", ["build", linkerFlags(variables), "-o", folder, `./${path}`], {
+    const target = path === "." ? path : `./${path}`;
+    progress(`go build ${target} of ${module}@${version}`);
+    await runCommand("go", ["build", ...changeable, linkerFlags(variables), "-o", folder, target], {
       timeoutMs: buildTimeoutMs,
       // Without a workspace around, and in the module's own dependencies.
       env: { CGO_ENABLED: "0", GOWORK: "off" },

@@ -45,6 +45,12 @@ test("each package is built into the folder, with the version linked in and with
   expect(lines).toHaveLength(2);
 });
 
+test("a program that is the module itself is built", async () => {
+  await fakeGo(`echo "$*" >> ${join(folder, "calls")}`);
+  await goInstall(folder, { ...request, packages: ["."] }, { progress: () => {} });
+  expect(await readFile(join(folder, "calls"), "utf8")).toMatch(/ example\.org\/tool@v1\.2\.3\n$/);
+});
+
 test("without Go it says what to install", async () => {
   vi.stubEnv("PATH", folder);
   await expect(goInstall(folder, request, { progress: () => {} })).rejects.toMatchObject({

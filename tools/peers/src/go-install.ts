@@ -11,8 +11,9 @@ export async function goInstall(
 ): Promise<void> {
   await requireGo();
   for (const path of packages) {
-    progress(`go install ${module}/${path}@${version}`);
-    await runCommand("go", ["install", linkerFlags(variables), `${module}/${path}@${version}`], {
+    const target = `${path === "." ? module : `${module}/${path}`}@${version}`;
+    progress(`go install ${target}`);
+    await runCommand("go", ["install", linkerFlags(variables), target], {
       timeoutMs: buildTimeoutMs,
       env: { GOBIN: folder, CGO_ENABLED: "0" },
       // In a folder of its own, or Go may take settings of a module around.

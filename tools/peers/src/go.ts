@@ -6,7 +6,10 @@ export interface GoBuild {
   /** As in `github.com/prometheus/prometheus`. */
   readonly module: string;
   readonly version: string;
-  /** Packages of the module, one a program. They are built one after the other: each takes all processors. */
+  /**
+   * Packages of the module, one a program; "." is the module itself. They are built one after the other: each takes all
+   * processors.
+   */
   readonly packages: readonly string[];
   /** Passed to the linker, for what a release build sets: the version that the program reports. */
   readonly variables?: Readonly<Record<string, string>>;

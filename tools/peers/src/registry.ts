@@ -1,8 +1,12 @@
 // Every peer, by name. A new one is a file in peers/ and a line here.
 import type { Peer, PeerPaths } from "./peer.ts";
+import { alertmanager } from "./peers/alertmanager.ts";
 import { bagit } from "./peers/bagit.ts";
 import { jaeger } from "./peers/jaeger.ts";
+import { kubeStateMetrics } from "./peers/kube-state-metrics.ts";
+import { kubernetes } from "./peers/kubernetes.ts";
 import { model } from "./peers/model.ts";
+import { nodeExporter } from "./peers/node-exporter.ts";
 import { openaiPython } from "./peers/openai-python.ts";
 import { otelCollector } from "./peers/otel-collector.ts";
 import { portkey } from "./peers/portkey.ts";
@@ -17,6 +21,10 @@ export const peers = {
   model,
   "openai-python": openaiPython,
   prometheus,
+  alertmanager,
+  "node-exporter": nodeExporter,
+  kubernetes,
+  "kube-state-metrics": kubeStateMetrics,
   jaeger,
   "otel-collector": otelCollector,
   versitygw,
