@@ -1,7 +1,7 @@
 // What MONITORING.md shows is accepted by the real programs: the scrape configuration by promtool, each query by a
 // Prometheus that has scraped an instance.
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -15,6 +15,7 @@ const programs = await peer("prometheus");
 const blocks = fencedBlocks(await readFile(join(import.meta.dirname, "../../MONITORING.md"), "utf8"));
 const configs = blocks.filter(({ info }) => info === "yaml prometheus").map(({ code }) => code);
 const [config = ""] = configs;
+const rules = new URL("../../k8s/prometheus", import.meta.url);
 const queries = blocks
   .filter(({ info }) => info === "promql")
   .flatMap(({ code }) => code.split("\n"))
@@ -61,6 +62,7 @@ describe.skipIf(!programs)("MONITORING.md", () => {
   test.each(configs)("has a configuration that promtool accepts: %s", async (shown) => {
     // promtool looks for the files that it names, beside it.
     for (const [, name = ""] of shown.matchAll(/_file: (\S+)/g)) await writeFile(join(folder, name), "");
+    await cp(rules, join(folder, "k8s", "prometheus"), { recursive: true });
     const file = join(folder, "prometheus.yml");
     await writeFile(file, shown);
     const { stdout } = await promisify(execFile)(programs?.files.promtool as string, [
@@ -72,7 +74,7 @@ describe.skipIf(!programs)("MONITORING.md", () => {
   });
 
   test("has configurations and queries", () => {
-    expect(configs).toHaveLength(2);
+    expect(configs).toHaveLength(3);
     expect(queries.length).toBeGreaterThan(5);
   });
 

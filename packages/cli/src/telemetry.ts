@@ -49,7 +49,7 @@ export async function startTelemetry({
   await using started = new AsyncDisposableStack();
   // A pipe that is closed on the other side takes no more lines; that is no failure of the stop.
   started.defer(() => logging.flush().catch(() => {}));
-  started.defer(startRuntimeMetrics({ instruments }));
+  started.defer(startRuntimeMetrics({ instruments, memoryLimitBytes: config.MEMORY_LIMIT_BYTES }));
   started.defer(countDroppedSeries({ registry, instruments }));
   started.defer(countLogLines({ counts: logging.counts, instruments }));
   const host = config.METRICS_HOST ?? config.HOST;

@@ -73,6 +73,7 @@ test("values of every kind are read", () => {
     METRICS_ENABLED: "false",
     METRICS_PORT: "0",
     METRICS_HOST: "::1",
+    MEMORY_LIMIT_BYTES: "536870912",
     SLOW_QUERY_MS: "1",
     LOG_LEVEL: "warn, database=debug,web-api=silent",
     LOG_FORMAT: "json",
@@ -85,6 +86,7 @@ test("values of every kind are read", () => {
     METRICS_ENABLED: false,
     METRICS_PORT: 0,
     METRICS_HOST: "::1",
+    MEMORY_LIMIT_BYTES: 536_870_912,
     SLOW_QUERY_MS: 1,
     LOG_LEVEL: { default: "warn", modules: { database: "debug", "web-api": "silent" } },
   });

@@ -263,6 +263,11 @@ export const variables = {
     accepts: "the path of a file",
     parse: path,
   }),
+  MEMORY_LIMIT_BYTES: variable({
+    help: "Memory that this process may have, where its limit cannot be seen, as with several services on one machine; alerts go by it. Unset: the control group's limit, or else the machine's memory.",
+    accepts: "a whole number of bytes of at least 1000000",
+    parse: wholeNumber(1_000_000, 999_999_999_999_999),
+  }),
   SLOW_QUERY_MS: variable({
     help: "Statements that take longer are counted as slow and logged, without their values.",
     accepts: "a whole number of milliseconds from 1 to 3600000",

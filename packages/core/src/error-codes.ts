@@ -323,10 +323,42 @@ export const errorCodes = define({
     type: "server_error",
     message: (d) => `The embedded PostgreSQL failed: ${d.reason}`,
   },
+  invalid_expression: {
+    status: 400,
+    type: "invalid_request_error",
+    message: (d) =>
+      `The PromQL expression cannot be read: at its character ${Number(d.offset) + 1}, ${d.reason}.`,
+  },
+  invalid_rule_file: {
+    status: 400,
+    type: "invalid_request_error",
+    message: (d) => `The rule file ${d.path} is not valid:\n${d.faults}`,
+  },
   peer_missing: {
     status: 500,
     type: "server_error",
     message: (d) => `${d.reason}`,
+  },
+  program_missing: {
+    status: 500,
+    type: "server_error",
+    message: (d) =>
+      `Programs that this needs were not found:\n${d.programs}\nGet them with: npm run peers ${d.peers}. Or install them where PATH finds them.`,
+  },
+  program_failed: {
+    status: 500,
+    type: "server_error",
+    message: (d) => `${d.reason}`,
+  },
+  invalid_alertmanager_config: {
+    status: 400,
+    type: "invalid_request_error",
+    message: (d) => `Alertmanager's configuration ${d.path} is not valid:\n${d.faults}`,
+  },
+  notification_missing: {
+    status: 500,
+    type: "server_error",
+    message: (d) => `The notification did not come within ${d.timeoutMs} ms. What came: ${d.seen}.`,
   },
 });
 

@@ -1,6 +1,13 @@
 // A registry is made where a process is put together, which needs no more of the client.
 export { Registry } from "@ectus/metrics";
 export type { CatalogueEntry, LabelRule } from "./catalogue/entry.ts";
+export { externalSeries, targetLabels } from "./catalogue/external.ts";
+export {
+  type ExternalProgram,
+  type ExternalSeries,
+  externalPrograms,
+} from "./catalogue/external-entry.ts";
+export { syntheticSeries } from "./catalogue/external-prometheus.ts";
 export { catalogue, type LabelsOf, type MetricName, type NameOf } from "./catalogue.ts";
 export { checkExporterFiles, type ExporterFiles } from "./exporter-files.ts";
 export { healthyText } from "./exporter-requests.ts";

@@ -9,17 +9,23 @@ import { showFileDescriptors } from "./runtime/file-descriptors.ts";
 import { observeGc } from "./runtime/gc.ts";
 import { showHeap } from "./runtime/heap.ts";
 import { showHeapSpaces } from "./runtime/heap-spaces.ts";
+import { type Limits, showLimits } from "./runtime/limits.ts";
 import { showMemory } from "./runtime/memory.ts";
 import { showStartTime } from "./runtime/start-time.ts";
 import { showVersion } from "./runtime/version.ts";
 
+export interface RuntimeMetricsOptions extends Limits {
+  readonly instruments: Instruments;
+}
+
 /** Returns how to end it: the metrics have no series any more, and can be started again. One at a time. */
-export function startRuntimeMetrics({ instruments }: { readonly instruments: Instruments }): () => void {
+export function startRuntimeMetrics({ instruments, ...limits }: RuntimeMetricsOptions): () => void {
   if (!instruments.enabled) return () => {};
   const ends = [
     showCpu(instruments),
     showStartTime(instruments),
     showMemory(instruments),
+    showLimits(instruments, limits),
     showFileDescriptors(instruments),
     showEventLoopLag(instruments),
     observeEventLoopUtilization(instruments),

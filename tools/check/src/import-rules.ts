@@ -9,11 +9,11 @@ import { listFiles } from "./source-files.ts";
 /** From the ground up. A package may import those in lines before its own. */
 const layers: readonly (readonly string[])[] = [
   ["core"],
-  ["metrics", "bag"],
+  ["metrics", "bag", "on-call"],
   ["monitoring"],
-  ["database", "storage"],
+  ["database", "storage", "alerting"],
   ["ai-engine", "compliance"],
-  ["web-api"],
+  ["web-api", "drills"],
   ["cli"],
 ];
 

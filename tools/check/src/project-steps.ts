@@ -1,8 +1,11 @@
 // The steps of npm run check.
 import { join } from "node:path";
+import { checkAlertmanagerVariant } from "./alertmanager-variant.ts";
+import { checkAlertChain } from "./alerts.ts";
 import { checkErrorsDoc, checkGeneratedBlocks } from "./docs.ts";
 import { checkFileRules } from "./file-rules.ts";
 import { checkImports } from "./import-rules.ts";
+import { checkObjectiveRules } from "./objective-rules.ts";
 import { checkPackageLock } from "./package-lock.ts";
 import { programFaults } from "./program.ts";
 import type { Step } from "./steps.ts";
@@ -26,6 +29,9 @@ export function projectSteps(root: string): readonly Step[] {
     { name: "file sizes and names", run: () => checkFileRules(root) },
     { name: "package-lock.json", run: () => checkPackageLock(root) },
     { name: "docs/errors.md", run: () => checkErrorsDoc(root) },
+    { name: "alerts, tests, runbooks, routes", run: () => checkAlertChain(root) },
+    { name: "Alertmanager with PagerDuty", run: () => checkAlertmanagerVariant(root) },
+    { name: "rules of the objective", run: () => checkObjectiveRules(root) },
     { name: "generated blocks in docs", run: () => checkGeneratedBlocks(root) },
   ];
 }

@@ -21,7 +21,7 @@ export const databaseCatalogue = {
     buckets: queryBuckets,
     bucketsWhy: queryBucketsWhy,
     native: true,
-    usedBy: ["dashboard database", "alert DatabaseSlow"],
+    usedBy: ["dashboard database"],
   }),
   db_query_errors_total: counter({
     help: "Statements that failed. `connection` is one that broke or fell silent; `abandoned`, a COPY or cursor that was not read to its end.",
@@ -101,7 +101,7 @@ export const databaseCatalogue = {
     buckets: queryBuckets,
     bucketsWhy: queryBucketsWhy,
     native: true,
-    usedBy: ["dashboard database", "alert DatabasePoolSaturated"],
+    usedBy: ["dashboard database"],
   }),
   db_transaction_duration_seconds: histogram({
     help: "Time of transactions of several statements, from their begin to their end; `failed` are those whose connection broke or whose commit failed.",

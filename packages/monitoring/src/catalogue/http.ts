@@ -12,7 +12,12 @@ export const httpCatalogue = {
   http_requests_total: counter({
     help: "HTTP requests that are over.",
     labels: { method, path, status },
-    usedBy: ["dashboard HTTP", "alert HighErrorRate"],
+    usedBy: [
+      "dashboard HTTP",
+      "alert HighErrorRate",
+      "alert ErrorBudgetBurnFast",
+      "alert ErrorBudgetBurnSlow",
+    ],
   }),
   http_request_duration_seconds: histogram({
     help: "Time from a request's head to the end of its answer; of a stream, its whole length.",
@@ -27,12 +32,27 @@ export const httpCatalogue = {
   http_request_errors_total: counter({
     help: "HTTP requests that were answered with a status of 500 or more.",
     labels: { method, path, status },
-    usedBy: ["dashboard HTTP", "alert HighErrorRate"],
+    usedBy: [
+      "dashboard HTTP",
+      "alert HighErrorRate",
+      "alert ErrorBudgetBurnFast",
+      "alert ErrorBudgetBurnSlow",
+    ],
+  }),
+  http_responses_broken_total: counter({
+    help: "HTTP answers that broke off after a status below 500, by a fault that is not the client's: streams whose provider failed or whose settlement did not succeed.",
+    labels: { method, path },
+    usedBy: [
+      "dashboard HTTP",
+      "alert HighErrorRate",
+      "alert ErrorBudgetBurnFast",
+      "alert ErrorBudgetBurnSlow",
+    ],
   }),
   http_requests_in_flight: gauge({
     help: "HTTP requests whose answers are not over.",
     labels: {},
-    usedBy: ["dashboard HTTP"],
+    usedBy: ["dashboard HTTP", "alert ServiceDown"],
   }),
   http_active_connections: gauge({
     help: "Open connections to the API.",

@@ -3,7 +3,6 @@
 import { atMost, counter, gauge, histogram, oneOf } from "./entry.ts";
 
 const usedBy = ["dashboards for Node.js"];
-const lagUsedBy = [...usedBy, "alert EventLoopLagHigh"];
 
 const space = atMost(20, "a heap space of V8, without `_space` at its end");
 const resourceType = atMost(60, "a kind of resource of Node.js, as `TCPSocketWrap`");
@@ -29,19 +28,19 @@ export const runtimeCatalogue = {
     help: "CPU time of the process, in its own code and in the kernel.",
     unit: "seconds",
     labels: {},
-    usedBy,
+    usedBy: [...usedBy, "alert CpuHigh"],
   }),
   process_start_time_seconds: gauge({
     help: "When the process began, in seconds since 1970.",
     unit: "seconds",
     labels: {},
-    usedBy,
+    usedBy: [...usedBy, "alert ProcessRestarting"],
   }),
   process_resident_memory_bytes: gauge({
     help: "Memory of the process that is in RAM.",
     unit: "bytes",
     labels: {},
-    usedBy,
+    usedBy: [...usedBy, "alert MemoryHigh"],
   }),
   process_virtual_memory_bytes: gauge({
     help: "Address space of the process. Linux only.",
@@ -54,6 +53,17 @@ export const runtimeCatalogue = {
     unit: "bytes",
     labels: {},
     usedBy,
+  }),
+  process_memory_limit_bytes: gauge({
+    help: "Memory that the process may have: `MEMORY_LIMIT_BYTES`, or the limit of its control group, or the machine's memory.",
+    unit: "bytes",
+    labels: {},
+    usedBy: ["alert MemoryHigh"],
+  }),
+  process_cpu_limit_cores: gauge({
+    help: "Processors that the process may use, by affinity and the quota of its control group; may be a fraction.",
+    labels: {},
+    usedBy: ["alert CpuHigh"],
   }),
   process_open_fds: gauge({
     help: "File descriptors that are open, sockets included. Linux only.",
@@ -69,7 +79,7 @@ export const runtimeCatalogue = {
     help: "How late the last timer was.",
     unit: "seconds",
     labels: {},
-    usedBy: lagUsedBy,
+    usedBy,
   }),
   nodejs_eventloop_lag_min_seconds: gauge({
     help: `Least ${ofLastMinute}.`,
@@ -81,7 +91,7 @@ export const runtimeCatalogue = {
     help: `Most ${ofLastMinute}.`,
     unit: "seconds",
     labels: {},
-    usedBy: lagUsedBy,
+    usedBy,
   }),
   nodejs_eventloop_lag_mean_seconds: gauge({
     help: `Mean ${ofLastMinute}.`,
@@ -111,7 +121,7 @@ export const runtimeCatalogue = {
     help: `99th percentile ${ofLastMinute}.`,
     unit: "seconds",
     labels: {},
-    usedBy: lagUsedBy,
+    usedBy: [...usedBy, "alert EventLoopLag"],
   }),
   nodejs_eventloop_utilization_histogram: histogram({
     help: "Share of time in which the event loop did not wait for something to do, of each tenth of a second.",

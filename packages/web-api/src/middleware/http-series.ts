@@ -28,6 +28,7 @@ export const standardMethods: ReadonlySet<string> = new Set<MethodLabel>([
 interface Metrics {
   readonly total: CounterOf<"http_requests_total">;
   readonly errors: CounterOf<"http_request_errors_total">;
+  readonly broken: CounterOf<"http_responses_broken_total">;
   readonly duration: HistogramOf<"http_request_duration_seconds">;
   readonly requestSize: HistogramOf<"http_request_size_bytes">;
   readonly responseSize: HistogramOf<"http_response_size_bytes">;
@@ -40,6 +41,7 @@ export function createHttpSeries(
   const metrics: Metrics = {
     total: instruments.counter("http_requests_total"),
     errors: instruments.counter("http_request_errors_total"),
+    broken: instruments.counter("http_responses_broken_total"),
     duration: instruments.histogram("http_request_duration_seconds"),
     requestSize: instruments.histogram("http_request_size_bytes"),
     responseSize: instruments.histogram("http_response_size_bytes"),
@@ -65,6 +67,8 @@ export function createHttpSeries(
 export class RouteSeries {
   readonly requestSize: HistogramHandle;
   readonly responseSize: HistogramHandle;
+  /** There from the route's first request on: rate() does not see a counter that begins at its first fault. */
+  readonly #broken: CounterHandle;
   readonly #metrics: Metrics;
   readonly #method: MethodLabel;
   readonly #path: string;
@@ -76,6 +80,7 @@ export class RouteSeries {
     this.#path = path;
     this.requestSize = metrics.requestSize.labels({ method, path });
     this.responseSize = metrics.responseSize.labels({ method, path });
+    this.#broken = metrics.broken.labels({ method, path });
   }
 
   /** Counts a request that is over. */
@@ -84,6 +89,11 @@ export class RouteSeries {
     total.inc(1, exemplar);
     duration.observe(seconds, exemplar);
     errors?.inc(1, exemplar);
+  }
+
+  /** Counts one of those whose answer broke off by a fault that is not its client's. */
+  broke(exemplar: Exemplar): void {
+    this.#broken.inc(1, exemplar);
   }
 
   #add(status: number): StatusSeries {

@@ -37,6 +37,8 @@ export function createHttpMetrics(instruments: Instruments): HttpMetrics {
       inFlight.dec();
       exchange.series = of;
       of.answered(status, ms / 1_000, exemplar);
+      // One that broke with a status of its own is among the errors.
+      if (exchange.isBroken && status < 500) of.broke(exemplar);
       of.responseSize.observe(takeWritten(exchange.connection));
     },
     sized(exchange) {
