@@ -3,18 +3,24 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import * as alerting from "@ectus/alerting";
 import * as core from "@ectus/core";
+import * as drills from "@ectus/drills";
 import * as metrics from "@ectus/metrics";
 import * as monitoring from "@ectus/monitoring";
+import * as onCall from "@ectus/on-call";
 import * as storage from "@ectus/storage";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { fencedBlocks } from "./fenced-blocks.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const modules: Record<string, object> = {
+  "@ectus/alerting": alerting,
   "@ectus/core": core,
+  "@ectus/drills": drills,
   "@ectus/metrics": metrics,
   "@ectus/monitoring": monitoring,
+  "@ectus/on-call": onCall,
   "@ectus/storage": storage,
   "node:fs": await import("node:fs"),
 };
@@ -69,6 +75,12 @@ test("the example of the storage runs and prints what it says", async () => {
   expect(readme).toContain(`it prints ${lines.map((line) => `\`${line}\``).join(" and then ")}.`);
 });
 
+test.each(["alerting", "drills"])("the example of %s runs and prints what it says", async (name) => {
+  const { readme, lines } = await runExample(name, {});
+  const [printed] = fencedBlocks(readme).filter(({ info }) => info === "text");
+  expect(lines.join("\n")).toBe(printed?.code.trim());
+});
+
 test("the example of core runs and prints what it says", async () => {
   const written: string[] = [];
   const { readme, lines } = await runExample("core", {
@@ -81,6 +93,13 @@ test("the example of core runs and prints what it says", async () => {
 
 test("the example of the metrics runs and prints what it says", async () => {
   const { readme, lines } = await runExample("metrics", {});
+  const [printed] = fencedBlocks(readme).filter(({ info }) => info === "text");
+  expect(lines.join("\n").trim()).toBe(printed?.code.trim());
+});
+
+test("the example of on-call runs and prints what it says", async () => {
+  const file = "docs/operations/contacts.yaml";
+  const { readme, lines } = await runExample("on-call", {}, { [file]: join(root, file) });
   const [printed] = fencedBlocks(readme).filter(({ info }) => info === "text");
   expect(lines.join("\n").trim()).toBe(printed?.code.trim());
 });

@@ -18,34 +18,57 @@ import {
   readInstanceConfig,
   withInstanceFlags,
 } from "../instance-config.ts";
+import { type ContactsFlags, contactsSource, withContactsFlags } from "../on-call/contacts-file.ts";
 import { hasEmbeddedDatabase, openInstanceDatabase } from "../open-instance-database.ts";
 import { configuredUrls } from "../open-postgres.ts";
 import { print, printable } from "../output.ts";
 import { whileStoppable } from "../stop-signals.ts";
 
-interface DoctorFlags extends InstanceFlags {
+interface DoctorFlags extends InstanceFlags, ContactsFlags {
   readonly port?: string;
+  readonly onCall?: boolean;
+  readonly person?: string;
 }
 
 export function addDoctor(program: Command, context: CommandContext): void {
-  withInstanceFlags(program.command("doctor"))
+  const doctor = withContactsFlags(withInstanceFlags(program.command("doctor")))
     .description("check everything that an instance depends on, and say how to fix what is not well")
     .option("--port <port>", "port of the API (PORT)")
+    .option("--on-call", "check your own access in its place: all that runbooks need of whoever is on call")
+    .option("--person <id>", "with --on-call: your id in the contacts file")
     .addHelpText(
       "after",
       `
 It works while an instance runs and when none does, and exits with 1 if a check fails.
 
+With --on-call it needs no instance here. It asks what ECTUS_URL, PROMETHEUS_URL, ALERTMANAGER_URL, JAEGER_URL,
+DATABASE_OWNER_URL and KUBECONFIG lead to, with the key in ECTUS_OPERATOR_KEY, and changes nothing.
+
 Examples:
   ectus doctor
-  ectus doctor --data-dir /var/lib/ectus --json`,
-    )
-    .action(async (flags: DoctorFlags) => {
-      const checks = await runChecks(context, flags);
-      const status = worst(checks);
-      print(context, flags, { object: "doctor", status, checks }, () => checks.map(line).join("\n"));
-      if (status === "fail") throw new CommandEnded();
-    });
+  ectus doctor --data-dir /var/lib/ectus --json
+  ectus doctor --on-call --person ada`,
+    );
+  doctor.action(async (flags: DoctorFlags) => {
+    const { onCall = false, person, contacts } = flags;
+    if (!onCall && (person ?? contacts) !== undefined)
+      doctor.error(
+        "error: --person and --contacts are for 'ectus doctor --on-call'. Add --on-call, or leave them out.",
+      );
+    const checks = onCall ? await runOnCallChecks(context, flags) : await runChecks(context, flags);
+    const status = worst(checks);
+    print(context, flags, { object: "doctor", status, checks }, () => checks.map(line).join("\n"));
+    if (status === "fail") throw new CommandEnded();
+  });
+}
+
+async function runOnCallChecks(context: CommandContext, flags: DoctorFlags): Promise<Check[]> {
+  const { checkOnCall } = await import("../doctor/on-call.ts");
+  return checkOnCall(context.environment, {
+    source: contactsSource(context, flags),
+    person: flags.person,
+    now: Temporal.Instant.fromEpochMilliseconds(Date.now()),
+  });
 }
 
 async function runChecks(context: CommandContext, flags: DoctorFlags): Promise<Check[]> {
