@@ -20,25 +20,40 @@ test("--help and --version are done", async () => {
   expect((await run("--help")).code).toBe(0);
 });
 
-test.each(["export status", "export verify", "config"])("%s loads no database", async (command) => {
-  const hook =
-    'import { registerHooks } from "node:module"; registerHooks({ load(url, context, next) { if (url.includes("/packages/database/")) console.error(url); return next(url, context); } });';
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, [
-    ...["--import", `data:text/javascript,${encodeURIComponent(hook)}`],
-    ...[join(import.meta.dirname, "main.ts"), ...command.split(" "), "--help"],
-  ]);
-  expect(stdout).toContain(`ectus ${command}`);
-  expect(stderr).toBe("");
-});
+test.each(["export status", "export verify", "config", "on-call now"])(
+  "%s loads no database",
+  async (command) => {
+    const hook =
+      'import { registerHooks } from "node:module"; registerHooks({ load(url, context, next) { if (url.includes("/packages/database/")) console.error(url); return next(url, context); } });';
+    const { stdout, stderr } = await promisify(execFile)(process.execPath, [
+      ...["--import", `data:text/javascript,${encodeURIComponent(hook)}`],
+      ...[join(import.meta.dirname, "main.ts"), ...command.split(" "), "--help"],
+    ]);
+    expect(stdout).toContain(`ectus ${command}`);
+    expect(stderr).toBe("");
+  },
+);
 
 const commands = [
-  ...["up", "worker", "migrate", "doctor", "config", "tenant", "key", "model", "export"].map((name) => [
-    name,
-  ]),
+  ...[
+    "up",
+    "worker",
+    "migrate",
+    "doctor",
+    "config",
+    "tenant",
+    "key",
+    "model",
+    "export",
+    "drill",
+    "on-call",
+  ].map((name) => [name]),
   ...["create", "list", "show", "update", "suspend", "activate", "limits"].map((name) => ["tenant", name]),
   ...["create", "list", "revoke"].map((name) => ["key", name]),
   ...["list", "pull"].map((name) => ["model", name]),
   ...["create", "list", "status", "download", "delete", "verify", "import"].map((name) => ["export", name]),
+  ...["list", "run"].map((name) => ["drill", name]),
+  ...["now", "schedule", "check"].map((name) => ["on-call", name]),
 ];
 
 test.each(commands.map((command) => [command.join(" ")]))("%s has help with an example", async (command) => {
@@ -49,12 +64,13 @@ test.each(commands.map((command) => [command.join(" ")]))("%s has help with an e
   expect(out).toContain(`ectus ${command}`);
 });
 
-test.each(commands.filter((command) => !["tenant", "key", "model", "export"].includes(command.join(" "))))(
-  "%s %s takes --json",
-  async (...command) => {
-    expect((await run(...command.filter((word) => word !== undefined), "--help")).out).toContain("--json");
-  },
-);
+test.each(
+  commands.filter(
+    (command) => !["tenant", "key", "model", "export", "drill", "on-call"].includes(command.join(" ")),
+  ),
+)("%s %s takes --json", async (...command) => {
+  expect((await run(...command.filter((word) => word !== undefined), "--help")).out).toContain("--json");
+});
 
 describe("a typo", () => {
   test("in a command suggests the nearest and lists what there is", async () => {
@@ -62,7 +78,9 @@ describe("a typo", () => {
     expect(code).toBe(2);
     expect(err).toContain("unknown command 'docter'");
     expect(err).toContain("Did you mean doctor?");
-    expect(err).toContain("Commands: up, worker, migrate, doctor, config, tenant, key, model, export\n");
+    expect(err).toContain(
+      "Commands: up, worker, migrate, doctor, config, tenant, key, model, export, drill, on-call\n",
+    );
   });
 
   test("in a command of a command lists those of that one", async () => {

@@ -19,6 +19,8 @@ const commands: Readonly<Record<string, () => Promise<AddCommand>>> = {
   key: async () => (await import("./commands/key.ts")).addKey,
   model: async () => (await import("./commands/model.ts")).addModel,
   export: async () => (await import("./commands/export.ts")).addExport,
+  drill: async () => (await import("./commands/drill.ts")).addDrill,
+  "on-call": async () => (await import("./commands/on-call.ts")).addOnCall,
 };
 
 /** Those that a command line needs: the one that it names, or all for their help. */

@@ -49,8 +49,8 @@ async function writePages(source: string): Promise<void> {
   }
 }
 
-// The first with settings that our configuration uses, such as time intervals in routes; checked with later ones.
+// Older ones lack functions that our templates use, and silence less reliably what inhibitions name.
 function isRecent(found: string): boolean {
   const [major = 0, minor = 0] = found.split(".").map(Number);
-  return major > 0 || minor >= 28;
+  return major > 0 || minor >= 34;
 }

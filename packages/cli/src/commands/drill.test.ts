@@ -1,0 +1,91 @@
+// The command's own part; that drills do what they say is shown in tests/drills.
+import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { allDrills } from "@ectus/drills";
+import { peer } from "@ectus/peers";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { runRecorded } from "../recorded-context.ts";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "ectus-drill-command-"));
+  vi.stubEnv("TMPDIR", folder);
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await rm(folder, { recursive: true });
+});
+
+const run = (...args: string[]) => runRecorded({ DATA_DIR: folder }, "drill", ...args);
+
+test("the list names each drill, its alert and its severity", async () => {
+  const { code, out } = await run("list");
+  expect(code).toBe(0);
+  expect(out.split("\n").filter((line) => line !== "")).toHaveLength(allDrills.length + 1);
+  expect(out).toMatch(/^high-error-rate +HighErrorRate +page +a vendor that answers 500/m);
+});
+
+test("the list as JSON says which programs each needs", async () => {
+  const { out } = await run("list", "--json");
+  const { data } = JSON.parse(out);
+  expect(data.map(({ name }: { name: string }) => name)).toEqual(allDrills.map(({ name }) => name));
+  expect(data[0]).toEqual({
+    name: "high-error-rate",
+    alert: "HighErrorRate",
+    severity: "page",
+    shows: expect.any(String),
+    programs: ["prometheus", "alertmanager"],
+  });
+});
+
+test("a drill that there is none of is used wrongly, and the message names those that there are", async () => {
+  const { code, err } = await run("run", "high-eror-rate");
+  expect(code).toBe(2);
+  expect(err).toContain("Accepts high-error-rate, broken-streams");
+});
+
+test.each([
+  ["--prometheus", "localhost", "Accepts a URL such as http://127.0.0.1:9091."],
+  ["--metrics-port", "0", "Accepts a port from 1 to 65535."],
+  ["--metrics-port", "9090", "belong together"],
+])("%s %s is used wrongly: %s", async (option, value, message) => {
+  const { code, err } = await run("run", "service-down", option, value);
+  expect(code).toBe(2);
+  expect(err).toContain(message);
+});
+
+test("a drill that stops Prometheus cannot be held on one that was there before", async () => {
+  const servers = ["--prometheus", "http://127.0.0.1:1", "--alertmanager", "http://127.0.0.1:2"];
+  const { code, err } = await run("run", "watchdog", ...servers, "--metrics-port", "3");
+  expect(code).toBe(2);
+  expect(err).toContain("The drill watchdog needs a Prometheus of its own");
+});
+
+test("programs that are missing are named, with how to get them, and nothing is left", async () => {
+  vi.stubEnv("PATH", "");
+  vi.stubEnv("ECTUS_PEERS_CACHE", join(folder, "peers"));
+  const { code, err } = await run("run", "high-error-rate");
+  expect(code).toBe(1);
+  expect(err).toContain("prometheus 3.9 or later");
+  expect(err).toContain("npm run peers prometheus alertmanager");
+  expect(await readdir(folder)).toEqual([]);
+});
+
+describe("with the programs", () => {
+  beforeAll(() => Promise.all([peer("prometheus"), peer("alertmanager")]), 1_200_000);
+
+  test("watchdog shows its steps, keeps a report in DATA_DIR, and leaves nothing else", async () => {
+    await mkdir(join(folder, "scratch"));
+    vi.stubEnv("TMPDIR", join(folder, "scratch"));
+    const { code, out } = await run("run", "watchdog");
+    expect(out).toContain("The dead man's switch has had no beat for 3 s and raises the alarm");
+    expect(out).toContain("The dead man's switch has beats again");
+    expect(out).toMatch(/\nPassed\. Noticed in \d/);
+    expect(code).toBe(0);
+    const [report = ""] = await readdir(join(folder, "drills"));
+    expect(report).toMatch(/^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-watchdog$/);
+    expect(out).toContain(`Report: ${join(folder, "drills", report, "report.md")}`);
+    expect(await readdir(join(folder, "scratch"))).toEqual([]);
+  }, 180_000);
+});
