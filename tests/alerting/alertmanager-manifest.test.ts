@@ -1,17 +1,23 @@
-// Alertmanager's manifests, taken by a real API server into a namespace that admits only restricted pods.
+// Alertmanager's manifests, taken by a real API server into a namespace that admits only restricted pods, and how
+// Prometheus finds pods there.
 import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { promisify } from "node:util";
-import { type ControlPlane, startControlPlane } from "@ectus/drills";
+import { type ControlPlane, startControlPlane, startPrometheus } from "@ectus/drills";
 import { peer } from "@ectus/peers";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
+import { fencedBlocks } from "../docs/fenced-blocks.ts";
 import { until } from "../postgres/until.ts";
 import { configFolder, pagerDutyConfigFile } from "./alertmanager-rig.ts";
 
-const [kubernetes, alertmanager] = await Promise.all([peer("kubernetes"), peer("alertmanager")]);
+const [kubernetes, alertmanager, prometheus] = await Promise.all([
+  peer("kubernetes"),
+  peer("alertmanager"),
+  peer("prometheus"),
+]);
 const manifests = join(configFolder, "..");
 
 interface Manifest {
@@ -30,7 +36,12 @@ interface Manifest {
   };
 }
 
-describe.skipIf(!kubernetes || !alertmanager)("k8s/prometheus", () => {
+const guide = await readFile(new URL("../../docs/operations/alertmanager.md", import.meta.url), "utf8");
+const [shown = ""] = fencedBlocks(guide)
+  .filter(({ info }) => info === "yaml prometheus")
+  .map(({ code }) => code);
+
+describe.skipIf(!kubernetes || !alertmanager || !prometheus)("k8s/prometheus", () => {
   let plane: ControlPlane;
   let folder: string;
   beforeAll(async () => {
@@ -43,8 +54,8 @@ describe.skipIf(!kubernetes || !alertmanager)("k8s/prometheus", () => {
     await plane.kubectl("label", "namespace", "ectus", "pod-security.kubernetes.io/enforce=restricted");
   }, 180_000);
   afterAll(async () => {
-    await plane.stop();
-    await rm(folder, { recursive: true, force: true });
+    await plane?.stop();
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   });
 
   const build = async (path: string): Promise<readonly Manifest[]> =>
@@ -100,4 +111,59 @@ describe.skipIf(!kubernetes || !alertmanager)("k8s/prometheus", () => {
     expect(flags.length).toBeGreaterThan(5);
     for (const flag of flags) expect(stdout).toMatch(new RegExp(`^\\s+${flag}[= ]`, "m"));
   });
+
+  test("its guide has Prometheus give the pods of Ectus-R the labels by which alerts silence each other", async () => {
+    await plane.apply([machine, pod("ectus-1", "ectus"), pod("other-1", "other")]);
+    // What the kubelet of its node would say.
+    await plane.kubectl("patch", "pod", "ectus-1", "--subresource=status", "--type=merge", "--patch", ready);
+    await plane.kubectl("patch", "pod", "other-1", "--subresource=status", "--type=merge", "--patch", ready);
+    const config = parse(shown) as Config;
+    for (const { kubernetes_sd_configs: each } of config.scrape_configs)
+      for (const discovery of each) discovery.kubeconfig_file = plane.kubeconfig;
+    const server = await startPrometheus({
+      path: prometheus?.files.prometheus ?? "",
+      folder: join(folder, "prometheus"),
+      config: { ...config },
+      ruleFiles: {},
+    });
+    try {
+      await until(async () => (await server.targets()).length > 0, 60_000, 50);
+      expect((await server.targets()).map(({ labels }) => labels)).toEqual([
+        {
+          ...{ job: "ectus", instance: "127.0.0.9:9090", node: "machine-1" },
+          ...{ namespace: "ectus", pod: "ectus-1", container: "ectus" },
+        },
+      ]);
+    } finally {
+      await server.stop();
+    }
+  }, 120_000);
+});
+
+interface Config {
+  readonly scrape_configs: readonly { readonly kubernetes_sd_configs: { kubeconfig_file?: string }[] }[];
+}
+
+const ready = JSON.stringify({
+  status: { phase: "Running", podIP: "127.0.0.9", podIPs: [{ ip: "127.0.0.9" }] },
+});
+
+const machine = { apiVersion: "v1", kind: "Node", metadata: { name: "machine-1" } };
+
+const pod = (name: string, app: string): object => ({
+  apiVersion: "v1",
+  kind: "Pod",
+  metadata: { name, labels: { "app.kubernetes.io/name": app } },
+  spec: {
+    nodeName: "machine-1",
+    securityContext: { runAsNonRoot: true, seccompProfile: { type: "RuntimeDefault" } },
+    containers: [
+      {
+        name: "ectus",
+        image: "ectus",
+        ports: [{ containerPort: 8080 }, { containerPort: 9090 }],
+        securityContext: { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] } },
+      },
+    ],
+  },
 });

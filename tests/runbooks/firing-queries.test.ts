@@ -36,7 +36,7 @@ const queries = Map.groupBy(
 );
 
 /** The alert's tests in which it fires, with the runbook's queries in the place of what the alert has to say. */
-async function testsOf(runbook: string): Promise<{ readonly tests: readonly object[] }> {
+async function testsOf(runbook: string): Promise<AlertTests> {
   const file: AlertTests = parse(await readFile(join(ruleTests, `${runbook}.test.yaml`), "utf8"));
   const asked = queries.get(runbook) ?? [];
   const tests = file.tests.map(({ alert_rule_test: moments = [], ...test }) => ({
@@ -45,7 +45,8 @@ async function testsOf(runbook: string): Promise<{ readonly tests: readonly obje
       .filter(({ alertname, exp_alerts: alerts = [] }) => alerts.length > 0 && isOf(alertname, runbook))
       .flatMap(({ eval_time }) =>
         asked.map(({ code }) => ({
-          expr: `count(\n${code}) > bool 0`,
+          // Now or a turn of the rules ago: an alert on what another rule recorded ends a turn late.
+          expr: `count_over_time((count(\n${code}))[2m:1m]) > bool 0`,
           eval_time,
           exp_samples: [{ labels: "{}", value: 1 }],
         })),

@@ -31,6 +31,8 @@ interface BurnAlert {
   readonly name: string;
   readonly severity: "page" | "ticket";
   readonly for: string;
+  /** A window in which the budget still burns, at any rate that would use it up. */
+  readonly stillOver?: "5m";
   readonly runbook: string;
   readonly lookback: string;
   readonly windows: readonly [BurnWindows, BurnWindows];
@@ -40,7 +42,10 @@ const burnAlerts: readonly BurnAlert[] = [
   {
     name: "ErrorBudgetBurnFast",
     severity: "page",
-    for: "2m",
+    // Longer than HighErrorRate takes: what fails that often is told once, by that alert, which silences this one.
+    for: "7m",
+    // A short outage fills the half hour for another half hour; once nothing fails, nobody is woken for it any more.
+    stillOver: "5m",
     runbook: "error-budget-burn-fast",
     lookback: "1h",
     windows: [
@@ -105,13 +110,24 @@ function ratioRule(window: string): string {
 `;
 }
 
-function alertRule({ name, severity, for: pending, runbook, lookback, windows }: BurnAlert): string {
+function alertRule({
+  name,
+  severity,
+  for: pending,
+  stillOver,
+  runbook,
+  lookback,
+  windows,
+}: BurnAlert): string {
   const [first, second] = windows;
+  const either = `${burns(first)}\nor\n${burns(second)}`;
+  const expression =
+    stillOver === undefined
+      ? either
+      : `(\n${indent(either, 2)}\n)\nand on (job) job:http_requests:failed_ratio_rate${stillOver} > ${budget}`;
   return `      - alert: ${name}
         expr: |-
-${indent(burns(first), 10)}
-          or
-${indent(burns(second), 10)}
+${indent(expression, 10)}
         for: ${pending}
         labels: { severity: ${severity}, team: platform, area: objective }
         annotations:

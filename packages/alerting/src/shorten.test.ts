@@ -66,7 +66,7 @@ groups:
         expr: rate(x[3d])
 `;
 
-test("a rule file stays the same text but for its times, those of the objective by their own factor", () => {
+test("a rule file stays the same text but for its times, windows of the objective by their own factor", () => {
   const { file } = parseRuleFile("rules.yaml", rules);
   expect(shortenRules(file, factors)).toBe(`# A comment stays.
 groups:
@@ -88,7 +88,7 @@ groups:
       - alert: C
         expr: "rate(x[200ms]) > 1"
         labels: { area: objective }
-        for: 1200ms
+        for: 1m
   - name: objective-ratios
     rules:
       - record: b

@@ -10,7 +10,10 @@ import type { Located } from "./yaml-positions.ts";
 export interface ShorteningFactors {
   /** Divides ranges, offsets, `for`, `keep_firing_for` and intervals of groups. */
   readonly windows: number;
-  /** The same for rules of the service's objective, whose windows are up to three days long. */
+  /**
+   * Divides ranges, offsets and intervals of groups of the service's objective, whose windows are up to three days long.
+   * Their `for` is not of that kind: it decides which alert comes first, and is divided like all others.
+   */
   readonly objective: number;
   /** Divides how old something may become: see `ageSeries`. */
   readonly ages: number;
@@ -32,7 +35,7 @@ export function shortenRules({ source, groups }: RuleFile, factors: ShorteningFa
     for (const rule of group.rules) {
       const windows = isObjectiveGroup(group) || isObjectiveRule(rule) ? factors.objective : factors.windows;
       if (rule.kind === "alert") {
-        for (const time of [rule.for, rule.keepFiringFor]) edits.push(...divideText(time, windows));
+        for (const time of [rule.for, rule.keepFiringFor]) edits.push(...divideText(time, factors.windows));
       }
       const { located } = rule.expression;
       edits.push(...inSource(located, expressionEdits(rule.expression, { windows, ages: factors.ages })));

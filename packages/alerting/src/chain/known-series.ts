@@ -154,8 +154,13 @@ function exposedSeries(sources: SeriesSources): ReadonlyMap<string, Series> {
     for (const [suffix, extra] of suffixesOf(type))
       add(name + suffix, name, kindOf(type, suffix), { ...own, ...extra }, job, anyLabel);
   };
-  for (const [name, { type, labels }] of Object.entries(sources.catalogue))
-    addAll(name, type, labels, "ectus");
+  for (const [name, entry] of Object.entries(sources.catalogue)) {
+    addAll(name, entry.type, entry.labels, "ectus");
+    const bucket = found.get(`${name}_bucket`);
+    if (bucket === undefined || entry.type !== "histogram") continue;
+    const le = { values: [...entry.buckets, Number.POSITIVE_INFINITY].map(boundText) };
+    found.set(`${name}_bucket`, { ...bucket, labels: new Map([...bucket.labels, ["le", le]]) });
+  }
   for (const [name, { program, type, labels, anyLabel }] of Object.entries(sources.externalSeries)) {
     const ofEveryJob = sources.syntheticSeries.includes(name);
     addAll(name, type, labels, ofEveryJob ? undefined : jobOf[program], anyLabel);
@@ -180,6 +185,15 @@ function suffixesOf(
       ["_sum", {}],
     ];
   return [["", {}]];
+}
+
+/** The bound of a bucket as Prometheus stores it since its version 3: whole ones as "1.0", however they are exposed. */
+function boundText(bound: number): string {
+  if (bound === Number.POSITIVE_INFINITY) return "+Inf";
+  // Go writes what is small or large with an exponent, of at least two digits.
+  if (bound >= 1e6 || (bound > 0 && bound < 1e-4))
+    return bound.toExponential().replace(/(?<=e[+-])\d$/, "0$&");
+  return Number.isInteger(bound) ? `${bound}.0` : String(bound);
 }
 
 /** Of a histogram and a summary, counts and sums only grow. */

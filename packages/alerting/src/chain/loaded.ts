@@ -23,12 +23,15 @@ export function checkLoaded({ files }: ChainContext, ruleFiles: readonly RuleFil
   const templates = [...files.keys()].filter(
     (path) => path.startsWith(`${alertmanagerFolder}/`) && path.endsWith(".tmpl"),
   );
+  const rules = ruleFiles.map(({ source }) => source.path);
+  const unchecked = filesOf("prometheus-rules").filter((file) => !rules.includes(`${rulesFolder}/${file}`));
   return [
-    ...lacking(
-      "prometheus-rules",
-      filesOf("prometheus-rules"),
-      ruleFiles.map(({ source }) => source.path),
-    ),
+    ...unchecked.map((file) => ({
+      path: kustomization,
+      line: 1,
+      message: `${file} is loaded, but is no rule file right in ${rulesFolder}, so nothing checks it. Move it there.`,
+    })),
+    ...lacking("prometheus-rules", filesOf("prometheus-rules"), rules),
     ...lacking("alertmanager-templates", filesOf("alertmanager-templates"), templates),
   ];
 }

@@ -72,10 +72,10 @@ export function checkMatching(
     if (matching.many === side || (operand && isInfo(textOf(text, operand)))) continue;
     const more = apartFrom(matching, shape);
     if (more.length === 0) continue;
-    const by = matching.on ? `(${matching.on.join(", ")})` : `(… without ${matching.ignoring.join(", ")})`;
+    const by = matching.on ? `by (${matching.on.join(", ")})` : `without (${matching.ignoring.join(", ")})`;
     refuse(
       clause.from,
-      `Prometheus fails as soon as two samples of the ${side} side differ only in ${more.join(", ")}. Aggregate that side by ${by}, or let many match one with group_${side}.`,
+      `Prometheus fails as soon as two samples of the ${side} side differ only in ${more.join(", ")}. Aggregate that side ${by}, or let many match one with group_${side}.`,
     );
   }
 }

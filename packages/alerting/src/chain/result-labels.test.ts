@@ -21,12 +21,13 @@ const catalogue: Readonly<Record<string, CatalogueEntry>> = {
   same: gauge({ a: { values: ["one", "two"] }, b: open }),
   narrow: gauge({ a: { values: ["one", "two"] } }),
   other: gauge({ c: open }),
+  thing_info: gauge({ version: open }),
   took_seconds: {
     type: "histogram",
     help: "",
     labels: { a: open },
     usedBy: [],
-    buckets: [1],
+    buckets: [0.00002, 0.0001, 0.25, 1, 100_000, 1_048_576, 2_000_000],
     bucketsWhy: "",
     native: false,
   },
@@ -39,7 +40,14 @@ same{a="two",b="y"} 2
 narrow{a="one"} 1
 narrow{a="two"} 2
 other{c="z"} 1
+# TYPE took_seconds histogram
+took_seconds_bucket{a="one",le="0.00002"} 1
+took_seconds_bucket{a="one",le="0.0001"} 1
+took_seconds_bucket{a="one",le="0.25"} 1
 took_seconds_bucket{a="one",le="1"} 1
+took_seconds_bucket{a="one",le="100000"} 2
+took_seconds_bucket{a="one",le="1048576"} 2
+took_seconds_bucket{a="one",le="2000000"} 2
 took_seconds_bucket{a="one",le="+Inf"} 2
 took_seconds_count{a="one"} 2
 took_seconds_sum{a="one"} 3
@@ -136,7 +144,7 @@ describe.skipIf(!programs)("a real Prometheus", () => {
     const { labels, sure, problems } = derived(text.replaceAll("missing", "wide"));
     const samples = await prometheus.query(text);
     const keys = samples.map(({ metric }) => Object.keys(metric).filter((name) => name !== "__name__"));
-    expect(problems.filter((message) => !message.includes("is never"))).toEqual([]);
+    expect(problems.filter((message) => !/is never|fails as soon as/.test(message))).toEqual([]);
     expect(samples).not.toEqual([]);
     expect([...new Set(keys.flat())].sort()).toEqual(labels);
     for (const own of keys) expect(new Set(own).isSupersetOf(new Set(sure))).toBe(true);
@@ -149,6 +157,67 @@ describe.skipIf(!programs)("a real Prometheus", () => {
       expect(derived(text).problems).toEqual([expect.stringContaining("The two sides never match")]);
     },
   );
+
+  test("answers nothing to sides whose values never match", async () => {
+    const text = 'wide{a="one"} and on (a) narrow{a="two"}';
+    expect(await prometheus.query(text)).toEqual([]);
+    expect(derived(text).problems).toEqual([
+      "The two sides never match: a is one on the left and two on the right.",
+    ]);
+  });
+
+  test.each([
+    ["wide / on (job, instance) narrow{a='one'}", "left", "a, b"],
+    ["narrow{a='one'} > on (job, instance) wide", "right", "a, b"],
+    ["narrow * on (job, instance) group_left wide", "right", "a, b"],
+    ["sum by (a, job) (wide) * on (job) group_right wide", "left", "a"],
+    ["narrow{a='one'} > ignoring (a, b) wide", "right", "a, b"],
+  ])("fails to match several samples to one in %s", async (text, side, labels) => {
+    await expect(prometheus.query(text)).rejects.toThrow(/many-to-many|multiple matches/);
+    expect(derived(text).problems).toEqual([
+      expect.stringContaining(
+        `Prometheus fails as soon as two samples of the ${side} side differ only in ${labels}.`,
+      ),
+    ]);
+  });
+
+  test("matches the one series that describes a thing", () => {
+    expect(derived("wide * on (job, instance) group_left (version) thing_info").problems).toEqual([]);
+    expect(derived("wide * on (job, instance) group_left (c) other").problems).toHaveLength(1);
+  });
+
+  test.each([
+    ['wide{job!="ectus"}', "This leaves nothing: job is always ectus."],
+    ['wide{a!~"one|t.*"}', "This leaves nothing: a is always one or two."],
+    ['wide{b!~".*"}', "This leaves nothing: b is always such."],
+    [
+      'wide{b="x|y"}',
+      'b is compared with "x|y" letter by letter. If it is a regular expression, write b=~"x|y".',
+    ],
+    [
+      "histogram_quantile(0.5, sum by (job) (rate(took_seconds_bucket[1m])))",
+      "it lacks the label le. Keep it",
+    ],
+  ])("answers nothing to %s", async (text, message) => {
+    expect(await prometheus.query(text)).toEqual([]);
+    expect(derived(text).problems).toEqual([expect.stringContaining(message)]);
+  });
+
+  test("has buckets with the bounds that are derived", async () => {
+    const le = known().find("took_seconds_bucket")?.labels.get("le");
+    const samples = await prometheus.query("took_seconds_bucket");
+    expect(le).toEqual({ values: samples.map(({ metric }) => metric.le) });
+    expect(derived('took_seconds_bucket{le="1"}').problems).toEqual([
+      expect.stringContaining(
+        'le of took_seconds_bucket is never "1". It is one of: 2e-05, 0.0001, 0.25, 1.0,',
+      ),
+    ]);
+  });
+
+  test("refuses what is no regular expression", async () => {
+    await expect(prometheus.query('wide{b=~"x("}')).rejects.toThrow(/regexp/);
+    expect(derived('wide{b=~"x("}').problems).toEqual(['"x(" is no regular expression.']);
+  });
 });
 
 test("a recorded series has the labels of its expression and its own, and surely what all of its rules have", () => {

@@ -106,7 +106,7 @@ function selected(node: SyntaxNode, context: Context): Shape {
     const left = narrowed(matcher, rule);
     const fault = impossible === undefined ? matcherProblem(matcher, rule, left) : undefined;
     if (fault !== undefined) context.refuse(matcher.from, fault);
-    labels.set(matcher.label, left);
+    labels.set(matcher.label, impossible === undefined ? left : rule);
   }
   return { ...series, labels };
 }
@@ -118,7 +118,7 @@ function unknownSeries(metric: string, known: KnownSeries): string {
   const hint = nearest === undefined ? "" : ` Is ${nearest} meant?`;
   return metric.includes(":")
     ? `No rule records ${metric}.${hint} If it is new, add a rule "record: ${metric}" to k8s/prometheus/recording-rules.yaml.`
-    : `Nothing exposes ${metric}.${hint} If it is new, add it to packages/monitoring/src/catalogue/, to external.ts there if another program exposes it.`;
+    : `Nothing exposes ${metric}.${hint} If it is new, add it to packages/monitoring/src/catalogue/, to one of external-*.ts there if another program exposes it.`;
 }
 
 function closedValues(rule: LabelRule): readonly string[] {

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { faultsOf, type Mistake } from "../testing/planted-project.ts";
+import { type Mistake, mistakesIn } from "../testing/planted-project.ts";
 import { readChainFiles } from "./chain-files.ts";
 
 const original = await readChainFiles(join(import.meta.dirname, "..", "..", "..", ".."));
+const faultsOf = mistakesIn(original);
 
 const alerts = "k8s/prometheus/alerts.yaml";
 const config = "k8s/prometheus/alertmanager/config.yaml";
@@ -167,6 +168,12 @@ const mistakes: readonly Mistake[] = [
     ],
   },
   {
+    what: "rules that are loaded, but not checked",
+    plant: ({ edit }) =>
+      edit(kustomization, "      - alerts.yaml\n", "      - alerts.yaml\n      - more/alerts.yaml\n"),
+    says: ["more/alerts.yaml is loaded, but is no rule file right in k8s/prometheus, so nothing checks it."],
+  },
+  {
     what: "templates that nothing loads",
     plant: ({ edit }) => edit(kustomization, "      - alertmanager/templates/slack.tmpl\n", ""),
     says: ["Nothing loads alertmanager/templates/slack.tmpl. Add it to the files of alertmanager-templates."],
@@ -175,7 +182,7 @@ const mistakes: readonly Mistake[] = [
 
 describe("the check names exactly", () => {
   test.each(mistakes)("$what", (mistake) => {
-    const planted = faultsOf(mistake, original);
+    const planted = faultsOf(mistake);
     expect(planted).toHaveLength(1);
     for (const part of mistake.says) expect(planted[0]).toContain(part);
   });

@@ -1,6 +1,6 @@
 // Runbooks: one for each alert, with the same sections, and nothing in them that no test runs.
 import type { Fault } from "../yaml-positions.ts";
-import { fileNameOf, labelOf } from "./alert-labels.ts";
+import { alertLabels, fileNameOf, labelOf } from "./alert-labels.ts";
 import type { ChainContext, FoundExpression } from "./chain-context.ts";
 import { type ChainFile, type ChainFiles, filesIn, guidesFolder, runbooksFolder } from "./chain-files.ts";
 
@@ -88,7 +88,7 @@ export function checkRunbooks({ alerts }: ChainContext, runbooks: readonly Docum
       const message = `${name} has no runbook. Add ${path} with the sections ${sections.join(", ")}.`;
       faults.push(file.source.faultAt(rule.name.range[0], message));
     } else if (!runbook.blocks.some(({ info }) => info === firing)) {
-      const message = `No query here answers while ${name} fires. Mark the one that does "${firing}"; drills ask it.`;
+      const message = `No query here answers while ${name} fires. Mark the one that does "${firing}"; tests ask it while the alert fires.`;
       faults.push({ path, line: 1, message });
     }
   }
@@ -125,7 +125,9 @@ export function checkRunbooks({ alerts }: ChainContext, runbooks: readonly Docum
 export function checkRunbookList({ files, alerts }: ChainContext): readonly Fault[] {
   const list = files.get(listPath)?.text ?? "";
   return alerts.flatMap(({ name, rule }) => {
-    const row = `| [${name}](${fileNameOf(name)}.md) | ${labelOf(rule, "severity") ?? ""}`;
+    const severity = labelOf(rule, "severity") ?? "";
+    if (!alertLabels.severity?.includes(severity)) return [];
+    const row = `| [${name}](${fileNameOf(name)}.md) | ${severity}`;
     if (list.includes(row)) return [];
     return [
       { path: listPath, line: 1, message: `The list of runbooks lacks ${name}. Add the row "${row} | … |".` },

@@ -88,7 +88,13 @@ function selectorIn(node: SyntaxNode): SyntaxNode | undefined {
   return passesThrough.has(node.name) && inner !== undefined ? selectorIn(inner) : undefined;
 }
 
-const passesThrough = new Set(["ParenExpr", "MatrixSelector", "OffsetExpr", "StepInvariantExpr"]);
+const passesThrough = new Set([
+  "ParenExpr",
+  "MatrixSelector",
+  "SubqueryExpr",
+  "OffsetExpr",
+  "StepInvariantExpr",
+]);
 
 /** Aggregations whose result is of the same kind as what they are taken of. */
 const keepValues = new Set(["sum", "avg", "min", "max", "topk", "bottomk"]);

@@ -36,12 +36,14 @@ export interface Mistake {
   readonly says: readonly string[];
 }
 
-/** What the check says of a mistake besides what it says of the project as it is. */
-export function faultsOf({ plant }: Mistake, original: ChainFiles): readonly string[] {
-  const project = plantIn(original);
-  plant(project);
-  const before = checkChainFiles(original).map(({ message }) => message);
-  return checkChainFiles(project.files)
-    .filter(({ message }) => !before.includes(message))
-    .map(formatFault);
+/** What the check says of mistakes besides what it says of the project as it is. */
+export function mistakesIn(original: ChainFiles): (mistake: Mistake) => readonly string[] {
+  const before = new Set(checkChainFiles(original).map(({ message }) => message));
+  return ({ plant }) => {
+    const project = plantIn(original);
+    plant(project);
+    return checkChainFiles(project.files)
+      .filter(({ message }) => !before.has(message))
+      .map(formatFault);
+  };
 }

@@ -38,11 +38,14 @@ describe("the receiver", () => {
     expect((await post(receiver.pagerDutyUrl, {})).status).toBe(400);
     expect((await post(new URL("/services/T/B/other", receiver.pagerDutyUrl).href, {})).status).toBe(404);
     expect((await post(receiver.pagerDutyUrl, {}, "PUT")).status).toBe(405);
+    const huge = title("x".repeat(5 * 1024 * 1024));
+    expect((await post(receiver.secrets["slack-pages-url"], huge)).status).toBe(413);
     expect(receiver.messages).toEqual([]);
     expect(receiver.refusals.map(({ service, status }) => [service, status])).toEqual([
       ["slack", 400],
       ["pagerduty", 400],
       ["pagerduty", 405],
+      ["slack", 413],
     ]);
   });
 

@@ -81,6 +81,7 @@ export async function startReceiver(): Promise<Receiver> {
     };
     if (service === undefined) return reply(404, "no_service");
     if (request.method !== "POST") return reply(405, "invalid_method");
+    if (body === undefined) return reply(413, "request_too_large");
     const behavior = behaviors.get(service) ?? { kind: "accept" };
     switch (behavior.kind) {
       case "fail":
@@ -194,15 +195,15 @@ function serviceOf(path: string): Service | undefined {
   return channels.includes(channel) ? "slack" : undefined;
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+/** Undefined when it is too large; it is read to its end all the same, so that the sender reads the answer. */
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     bytes += part.length;
-    if (bytes > maxBodyBytes) throw new Error("the body is too large");
-    parts.push(part);
+    if (bytes <= maxBodyBytes) parts.push(part);
   }
-  return Buffer.concat(parts).toString();
+  return bytes > maxBodyBytes ? undefined : Buffer.concat(parts).toString();
 }
 
 function summary(messages: readonly Message[], refusals: readonly Refusal[]): string {
