@@ -110,6 +110,13 @@ describe.skipIf(!kubernetes || !alertmanager || !prometheus)("k8s/prometheus", (
     const flags = container?.args.map((argument) => argument.split("=")[0] ?? "") ?? [];
     expect(flags.length).toBeGreaterThan(5);
     for (const flag of flags) expect(stdout).toMatch(new RegExp(`^\\s+${flag}[= ]`, "m"));
+
+    // Else it tells again what it has forgotten that it told.
+    const hours = (text: string): number => Number.parseInt(text, 10) * (text.endsWith("d") ? 24 : 1);
+    const repeats = [...config.matchAll(/repeat_interval: (\d+[hd])/g)].map(([, each = ""]) => hours(each));
+    const retention = container?.args.find((flag) => flag.startsWith("--data.retention="))?.split("=")[1];
+    expect(repeats.length).toBeGreaterThan(3);
+    expect(hours(retention ?? "")).toBeGreaterThan(Math.max(...repeats));
   });
 
   test("its guide has Prometheus give the pods of Ectus-R the labels by which alerts silence each other", async () => {

@@ -50,6 +50,27 @@ test("its business hours are those in which Alertmanager tells tickets", async (
   });
 });
 
+test("the guide has the business hours that the file has", () => {
+  const capital = (day = "") => day.charAt(0).toUpperCase() + day.slice(1);
+  const { days, from, to } = contacts.businessHours;
+  expect(guide).toContain(
+    `from ${capital(days[0])} to ${capital(days.at(-1))}, ${hourOf(from)} to ${hourOf(to)} o'clock`,
+  );
+
+  function hourOf(time: string): number {
+    expect(time).toMatch(/:00$/);
+    return Number.parseInt(time, 10);
+  }
+});
+
+test("the share of failures that the handoff asks about is that which the objective allows", async () => {
+  const { groups } = await readRuleFile(join(root, "k8s/prometheus/objective-rules.yaml"));
+  const [, allowed] = /failed_ratio_rate3d > 1 \* ([\d.]+)/.exec(
+    groups.flatMap(({ rules }) => rules.map(({ expression }) => expression.text)).join("\n"),
+  ) ?? ["", "none"];
+  expect(guide).toContain(`the objective being at most ${allowed}?`);
+});
+
 test("the guide has the escalation that the file has", () => {
   const rows = [...guide.matchAll(/^\| (\d+) \| (\w+) \| /gm)].map(([, minutes, tier]) => ({
     tier,

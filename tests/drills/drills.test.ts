@@ -1,5 +1,5 @@
-// Drills as an operator holds them: real programs, a real fault, the messages that arrive, and nothing that is left.
-// Several at once, since they wait for most of their time.
+// Drills from the fault to the end of it: real programs, the messages that arrive, and nothing that is left. The first one
+// as an operator holds it. Several at once, since they wait for most of their time.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type DrillHolder, openDrillHolder } from "./held-drill.ts";
 
@@ -8,14 +8,14 @@ const timeoutMs = 300_000;
 
 let holder: DrillHolder;
 beforeAll(async () => {
-  holder = await openDrillHolder();
+  holder = await openDrillHolder(3);
 }, 1_200_000);
-afterAll(() => holder.close());
+afterAll(async () => expect(await holder.close()).toEqual([]));
 
 test.concurrent(
   "high-error-rate goes all its steps, says them as JSON, keeps a report and leaves nothing",
   async () => {
-    const { code, result, failed, report, left, tookMs } = await holder.hold("high-error-rate");
+    const { code, result, failed, report, left, tookMs } = await holder.command("high-error-rate");
     expect(failed).toEqual([]);
     expect(code).toBe(0);
     expect(result).toEqual({
@@ -44,7 +44,7 @@ test.concurrent(
       "Slack pages has the message that HighErrorRate is resolved",
       "PagerDuty has the message that HighErrorRate is resolved",
       expect.stringMatching(/^Customers notice nothing: /),
-      "Nobody was told of ErrorBudgetBurnFast once HighErrorRate fired",
+      "Nobody was told of ErrorBudgetBurnFast",
     ]);
     for (const step of result.steps) expect(Object.keys(step).sort()).toEqual(["at", "ok", "what"]);
     const { detect, resolve } = result.durations;
@@ -62,9 +62,9 @@ test.concurrent(
 test.concurrent(
   "broken-streams: streams that break after their 200 are failures",
   async () => {
-    const { code, failed, done, report, left } = await holder.hold("broken-streams");
+    const { result, failed, done, report, left } = await holder.hold("broken-streams");
     expect(failed).toEqual([]);
-    expect(code).toBe(0);
+    expect(result.passed).toBe(true);
     expect(done).toContainEqual(expect.stringMatching(/^Customers notice it: .* streams broken/));
     expect(report).not.toMatch(/\| broken \| .* with 50\d/);
     expect(left).toEqual([]);
@@ -75,9 +75,9 @@ test.concurrent(
 test.concurrent(
   "high-latency: late first tokens are told, although every request is answered",
   async () => {
-    const { code, failed, done, left } = await holder.hold("high-latency");
+    const { result, failed, done, left } = await holder.hold("high-latency");
     expect(failed).toEqual([]);
-    expect(code).toBe(0);
+    expect(result.passed).toBe(true);
     expect(done).toContainEqual(expect.stringMatching(/^HighLatency fires: .*first/i));
     expect(left).toEqual([]);
   },
@@ -87,9 +87,9 @@ test.concurrent(
 test.concurrent(
   "error-budget-burn: what is below five percent is told all the same",
   async () => {
-    const { code, failed, report, left } = await holder.hold("error-budget-burn");
+    const { result, failed, report, left } = await holder.hold("error-budget-burn");
     expect(failed).toEqual([]);
-    expect(code).toBe(0);
+    expect(result.passed).toBe(true);
     expect(report).not.toContain("HighErrorRate");
     expect(left).toEqual([]);
   },
@@ -99,9 +99,9 @@ test.concurrent(
 test.concurrent(
   "ai-provider-failing: a vendor that another stands in for is a ticket, and no page",
   async () => {
-    const { code, failed, done, left } = await holder.hold("ai-provider-failing");
+    const { result, failed, done, left } = await holder.hold("ai-provider-failing");
     expect(failed).toEqual([]);
-    expect(code).toBe(0);
+    expect(result.passed).toBe(true);
     expect(done).toEqual(
       expect.arrayContaining([
         expect.stringMatching(/^Customers notice nothing: /),
@@ -119,7 +119,7 @@ test.concurrent.each([
     "service-down",
     [
       "InstanceDown fires as well, and ServiceDown silences it",
-      "Nobody was told of InstanceDown once ServiceDown fired",
+      "Nobody was told of InstanceDown",
       expect.stringMatching(/^Customers notice it: 0 of \d+ requests answered, \d+ without an answer/),
     ],
   ],
@@ -127,7 +127,7 @@ test.concurrent.each([
     "exporter-gone",
     [
       "PagerDuty has the message that ServiceDown is firing",
-      "Nobody was told of InstanceDown once ServiceDown fired",
+      "Nobody was told of InstanceDown",
       expect.stringMatching(/^Customers notice nothing: (\d+) of \1 /),
     ],
   ],
@@ -137,18 +137,24 @@ test.concurrent.each([
     [
       "DatabaseConnectionErrors is pending",
       "HighErrorRate fires as well, and DatabaseConnectionErrors silences it",
-      "Nobody was told of HighErrorRate once DatabaseConnectionErrors fired",
+      "Nobody was told of HighErrorRate",
       expect.stringMatching(/^Customers notice it: .* with 503/),
     ],
   ],
-  ["pool-exhausted", ["DatabasePoolSaturated fires as well, and DatabaseConnectionErrors silences it"]],
+  [
+    "pool-exhausted",
+    [
+      "DatabasePoolSaturated fires as well, and DatabaseConnectionErrors silences it",
+      "Nobody was told of DatabasePoolSaturated",
+    ],
+  ],
   ["slow-queries", [expect.stringMatching(/^SlowQueries fires: .*completions/)]],
 ])(
   "%s passes and leaves nothing",
   async (name, steps) => {
-    const { code, failed, done, left } = await holder.hold(name);
+    const { result, failed, done, left } = await holder.hold(name);
     expect(failed).toEqual([]);
-    expect(code).toBe(0);
+    expect(result.passed).toBe(true);
     expect(done).toEqual(expect.arrayContaining(steps));
     expect(left).toEqual([]);
   },

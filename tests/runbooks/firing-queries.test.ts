@@ -45,7 +45,7 @@ async function testsOf(runbook: string): Promise<AlertTests> {
       .filter(({ alertname, exp_alerts: alerts = [] }) => alerts.length > 0 && isOf(alertname, runbook))
       .flatMap(({ eval_time }) =>
         asked.map(({ code }) => ({
-          // Now or a turn of the rules ago: an alert on what another rule recorded ends a turn late.
+          // Now or a minute ago: an alert may be kept firing for one (keep_firing_for).
           expr: `count_over_time((count(\n${code}))[2m:1m]) > bool 0`,
           eval_time,
           exp_samples: [{ labels: "{}", value: 1 }],

@@ -67,12 +67,12 @@ export async function untilTold(
 }
 
 /**
- * What nobody may have been told: siblings once the alert fired, any page where nobody is to be woken, and anything that
- * Slack or PagerDuty would refuse.
+ * What nobody may have been told since the fault: siblings, any page where nobody is to be woken, and anything that Slack or
+ * PagerDuty would refuse.
  */
 export function checkSilence(
-  { alert, inhibits, wakesNobody }: AlertDrill,
-  { brokenAt, firingAt }: { readonly brokenAt: number; readonly firingAt: number },
+  { inhibits, wakesNobody }: AlertDrill,
+  since: number,
   { receiver }: Rig,
   timeline: Timeline,
 ): void {
@@ -89,14 +89,14 @@ export function checkSilence(
   };
   for (const sibling of inhibits)
     judge(
-      `Nobody was told of ${sibling} once ${alert} fired`,
-      receiver.messages.filter((message) => message.at > firingAt && announces(message, sibling, "firing")),
+      `Nobody was told of ${sibling}`,
+      receiver.messages.filter((message) => message.at >= since && announces(message, sibling, "firing")),
     );
   if (wakesNobody === true)
     judge(
       "Nobody was woken",
       receiver.messages.filter(
-        (message) => message.at > brokenAt && destinations.page.includes(destinationOf(message)),
+        (message) => message.at >= since && destinations.page.includes(destinationOf(message)),
       ),
     );
 }

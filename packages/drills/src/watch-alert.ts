@@ -62,7 +62,7 @@ export async function watchAlert(
   const after = traffic.take();
   findings.customers.push({ phase: "after", view: after });
   checkCustomers("nothing", after, timeline);
-  checkSilence(drill, { brokenAt, firingAt }, rig, timeline);
+  checkSilence(drill, brokenAt, rig, timeline);
 }
 
 /** Clients are answered, everything is scraped, and neither the alerts in question nor any page is raised. */

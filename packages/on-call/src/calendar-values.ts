@@ -21,6 +21,10 @@ export function isTimeZone(text: string): boolean {
 export const minuteText = (at: Temporal.ZonedDateTime): string =>
   `${at.toPlainDate()} ${at.toPlainTime().toString({ smallestUnit: "minute" })}`;
 
+/** `2026-11-30T10:00`, as a contacts file has it. */
+export const localText = (at: Temporal.ZonedDateTime): string =>
+  at.toPlainDateTime().toString({ smallestUnit: "minute" });
+
 function succeeds(work: () => unknown): boolean {
   try {
     work();

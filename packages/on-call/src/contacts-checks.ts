@@ -1,7 +1,7 @@
 // What a schema cannot say of a contacts file: that whoever is named exists, that values fit each other, and that an
 // escalation reaches somebody new at each step.
 
-import { minuteText } from "./calendar-values.ts";
+import { localText, minuteText } from "./calendar-values.ts";
 import { type Contacts, type TierName, weekdays } from "./contacts-schema.ts";
 import { doubleBookings } from "./double-booking.ts";
 import { handoffAt, overrideTime, shiftDays, shiftsBetween, tiersOf } from "./rotation.ts";
@@ -218,7 +218,7 @@ function escalationFaults({ escalation }: Contacts): Fault[] {
   return faults;
 }
 
-function rangeFaults({ businessHours, overrides = [] }: Contacts): Fault[] {
+function rangeFaults({ rotation, businessHours, overrides = [] }: Contacts): Fault[] {
   const faults: Fault[] = [];
   if (businessHours.from >= businessHours.to)
     faults.push({
@@ -226,13 +226,24 @@ function rangeFaults({ businessHours, overrides = [] }: Contacts): Fault[] {
       problem: `got ${JSON.stringify(businessHours.to)}`,
       accepts: `a time after ${businessHours.from}`,
     });
-  for (const [index, { from, to }] of overrides.entries())
+  for (const [index, override] of overrides.entries()) {
+    const { from, to } = override;
+    const times = overrideTime(rotation, override);
+    // Such an override would begin later than it says, or not at all.
+    for (const end of ["from", "to"] as const)
+      if (!times[end].toPlainDateTime().equals(override[end]))
+        faults.push({
+          path: ["overrides", index, end],
+          problem: `got ${JSON.stringify(override[end])}, which the clocks of ${rotation.timeZone} skip that day`,
+          accepts: `a time that they show, such as ${localText(times[end])}`,
+        });
     if (from >= to)
       faults.push({
         path: ["overrides", index, "to"],
         problem: `got ${JSON.stringify(to)}`,
         accepts: `a time after ${from}`,
       });
+  }
   return faults;
 }
 

@@ -48,6 +48,19 @@ test("a file that is not there, or not YAML, is told with its name and place", a
   ]);
 });
 
+test("a file without end, or of another kind, is refused by what is wrong with it", async () => {
+  await expect(readContacts("/dev/zero", now)).rejects.toThrow(
+    "/dev/zero: is larger than 256 KiB, accepts a contacts file",
+  );
+  const noYaml = Array.from({ length: 100 }, () => "}\n").join("");
+  expect(() => parseContacts(noYaml, "photo.yaml", now)).toThrow(/^.*(\n.*is not valid YAML.*){50}$/);
+  const people = Array.from({ length: 100 }, (_, index) => `  p${index}: 1\n`).join("");
+  expect(faultsWith(["people:\n", `people:\n${people}`])).toHaveLength(50);
+  expect(() => parseContacts("# nothing yet\n", "new.yaml", now)).toThrow(
+    "new.yaml:1:1: the file got nothing, accepts a mapping with people, teams",
+  );
+});
+
 test("every fault of the schema is told at once, with line, column and what is accepted", () => {
   expect(
     faultsWith(
@@ -143,6 +156,12 @@ test.each([
     "rotation.tiers.manager has alan on call from 2026-12-07 10:00, who is secondary at that time",
   ],
   [
+    "primary and manager at once, later than both orders are long",
+    "[edsger]",
+    "[edsger, ada]",
+    "rotation.tiers.manager has ada on call from 2026-12-21 10:00, who is primary at that time",
+  ],
+  [
     "an override by who is on call anyway elsewhere",
     "person: alan, from",
     "person: grace, from",
@@ -159,6 +178,12 @@ test.each([
     "to: 2026-12-03T08:00",
     "to: 2026-12-02T08:00",
     'overrides.0.to got "2026-12-02T08:00", accepts a time after 2026-12-02T18:00',
+  ],
+  [
+    "an override from a time that clocks skip, which would never begin",
+    "from: 2026-12-02T18:00, to: 2026-12-03T08:00",
+    "from: 2027-03-28T02:30, to: 2027-03-28T03:15",
+    'overrides.0.from got "2027-03-28T02:30", which the clocks of Europe/Berlin skip that day, accepts a time that they show, such as 2027-03-28T03:30',
   ],
   [
     "overlapping overrides",

@@ -1,6 +1,6 @@
 // Reads the contacts file: YAML, checked as a whole. Each finding has its place in the file, what is wrong there and
 // what is accepted.
-import { readFile } from "node:fs/promises";
+import { createReadStream } from "node:fs";
 import { EctusError, errorMessage } from "@ectus/core";
 import { type Document, isMap, isNode, isScalar, LineCounter, parseDocument } from "yaml";
 import { contactsFaults, contactsWarnings } from "./contacts-checks.ts";
@@ -20,11 +20,26 @@ export interface CheckedContacts {
 export async function readContacts(path: string, now: Temporal.Instant): Promise<CheckedContacts> {
   let text: string;
   try {
-    text = await readFile(path, "utf8");
+    text = await readText(path);
   } catch (error) {
     throw invalid([`${path}: cannot be read (${errorMessage(error)}), accepts a contacts file`]);
   }
+  if (text.length > mostCharacters)
+    throw invalid([`${path}: is larger than ${mostCharacters / 1_024} KiB, accepts a contacts file`]);
   return parseContacts(text, path, now);
+}
+
+/** Hundreds of people, and years of overrides. */
+const mostCharacters = 256 * 1_024;
+
+/** A file's text, or so much of it that it is known to be too large: a device has no end. */
+async function readText(path: string): Promise<string> {
+  let text = "";
+  for await (const part of createReadStream(path, "utf8")) {
+    text += part;
+    if (text.length > mostCharacters) break;
+  }
+  return text;
 }
 
 /** The same for the text of a file; `name` is the file's name in messages. */
@@ -37,7 +52,9 @@ export function parseContacts(text: string, name: string, now: Temporal.Instant)
   };
   if (document.errors.length > 0)
     throw invalid(
-      document.errors.map(({ message, pos }) => `${placed(pos[0])}: is not valid YAML: ${message}`),
+      document.errors
+        .slice(0, mostFaults)
+        .map(({ message, pos }) => `${placed(pos[0])}: is not valid YAML: ${message}`),
     );
   let value: unknown;
   try {
@@ -52,12 +69,15 @@ export function parseContacts(text: string, name: string, now: Temporal.Instant)
       .map(({ fault, offset }) => `${placed(offset)}: ${describe(fault)}`);
 
   const faults = schemaFaults(contactsSchema, value);
-  if (faults.length > 0) throw invalid(told(faults));
+  if (faults.length > 0) throw invalid(told(faults.slice(0, mostFaults)));
   const contacts = value as Contacts;
   const contradictions = contactsFaults(contacts);
-  if (contradictions.length > 0) throw invalid(told(contradictions));
+  if (contradictions.length > 0) throw invalid(told(contradictions.slice(0, mostFaults)));
   return { contacts, warnings: told(contactsWarnings(contacts, now)) };
 }
+
+/** Nobody reads more at once, and a file of another kind has thousands. */
+const mostFaults = 50;
 
 function invalid(faults: readonly string[]): EctusError {
   return new EctusError("invalid_config", { faults: faults.map((fault) => `  ${fault}`).join("\n") });

@@ -36,6 +36,8 @@ test("another parser finds every shift, at its time", () => {
     ["Ada Lovelace: on call, primary", "2026-12-03T07:00:00.000Z", "2026-12-07T09:00:00.000Z"],
   ]);
   for (const { stamp } of events) expect(String(stamp)).toBe("2026-11-20T08:30:15Z");
+  // Being on call keeps nobody from meetings.
+  for (const { event } of events) expect(event.component.getFirstPropertyValue("transp")).toBe("TRANSPARENT");
   expect(new Set(events.map(({ event }) => event.uid)).size).toBe(events.length);
   expect(events[3]?.event.description).toContain("Alan Turing is primary of the team Platform, standing in.");
 });

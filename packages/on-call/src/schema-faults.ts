@@ -45,9 +45,10 @@ function acceptsOf(schema: TSchema): string {
 const mostShown = 80;
 
 function shown(value: unknown): string {
+  if (value === null) return "nothing";
   if (isMapping(value)) return "a mapping";
   if (Array.isArray(value) && value.length > 0) return `a list of ${value.length}`;
-  const text = JSON.stringify(value) ?? "nothing";
+  const text = JSON.stringify(value) ?? typeof value;
   return text.length > mostShown ? `${text.slice(0, mostShown)}…` : text;
 }
 

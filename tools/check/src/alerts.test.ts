@@ -7,7 +7,7 @@ import { createSmallProject } from "./small-project.ts";
 const rules = "k8s/prometheus";
 const checkout = join(import.meta.dirname, "..", "..", "..");
 
-// Every other mistake is planted in packages/alerting/src/chain/chain.test.ts.
+// Every other mistake is planted by the tests of packages/alerting/src/chain/.
 test("a mistake in the rules is a fault with file, line, column and what to do", async () => {
   await using project = await createSmallProject();
   await cp(join(checkout, rules), join(project.root, rules), { recursive: true });

@@ -46,16 +46,27 @@ export interface CheckedExpression {
   readonly metrics: readonly string[];
 }
 
-export function checkExpression({ text, faultAt }: FoundExpression, known: KnownSeries): CheckedExpression {
+/** A check of expressions. Series in rules' tests recur, so each text is looked at once. */
+export function expressionChecker(known: KnownSeries): (expression: FoundExpression) => CheckedExpression {
+  const judged = new Map<string, JudgedText>();
+  return ({ text, faultAt }) => {
+    const { problems, metrics } = judged.get(text) ?? judgeText(text, known);
+    judged.set(text, { problems, metrics });
+    return { faults: problems.map(({ offset, message }) => faultAt(offset, message)), metrics };
+  };
+}
+
+type JudgedText = Pick<ResultLabels, "problems" | "metrics">;
+
+function judgeText(text: string, known: KnownSeries): JudgedText {
   let expression: Expression;
   try {
     expression = parseExpression(text);
   } catch (error) {
     if (!(error instanceof EctusError) || error.code !== "invalid_expression") throw error;
     const { offset, reason } = error.details;
-    return { faults: [faultAt(Number(offset), `This is no PromQL: ${reason}.`)], metrics: [] };
+    return { problems: [{ offset: Number(offset), message: `This is no PromQL: ${reason}.` }], metrics: [] };
   }
-  const { problems: ofLabels, metrics } = labelsOfResult(expression, known);
-  const problems = [...ofLabels, ...valueProblems(expression, known)];
-  return { faults: problems.map(({ offset, message }) => faultAt(offset, message)), metrics };
+  const { problems, metrics } = labelsOfResult(expression, known);
+  return { problems: [...problems, ...valueProblems(expression, known)], metrics };
 }

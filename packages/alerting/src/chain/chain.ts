@@ -12,7 +12,7 @@ import { type Fault, faultIn } from "../yaml-positions.ts";
 import { checkAlerts } from "./alerts.ts";
 import {
   type ChainContext,
-  checkExpression,
+  expressionChecker,
   type FoundAlert,
   type FoundExpression,
 } from "./chain-context.ts";
@@ -59,7 +59,7 @@ export function checkChainFiles(
     ...tests.expressions,
     ...queriesOf([...runbooks, ...guides]),
   ];
-  const checked = expressions.map((expression) => checkExpression(expression, context.known));
+  const checked = expressions.map(expressionChecker(context.known));
   const rules = [...context.alerts, ...context.recordings];
   const used = new Set([
     ...context.alerts.flatMap(({ result }) => result.metrics),

@@ -43,6 +43,7 @@ It works while an instance runs and when none does, and exits with 1 if a check 
 
 With --on-call it needs no instance here. It asks what ECTUS_URL, PROMETHEUS_URL, ALERTMANAGER_URL, JAEGER_URL,
 DATABASE_OWNER_URL and KUBECONFIG lead to, with the key in ECTUS_OPERATOR_KEY, and changes nothing.
+Without KUBECONFIG it looks at no cluster, and warns of that.
 
 Examples:
   ectus doctor

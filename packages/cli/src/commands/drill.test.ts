@@ -2,10 +2,15 @@
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { allDrills } from "@ectus/drills";
+import { fileURLToPath } from "node:url";
+import { readRuleFile, type ShorteningFactors, shortenRules } from "@ectus/alerting";
+import { allDrills, findPrograms, startOwnAlertmanager, startPrometheus } from "@ectus/drills";
 import { peer } from "@ectus/peers";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { findFreePort } from "../../../../tests/free-port.ts";
 import { runRecorded } from "../recorded-context.ts";
+
+const ruleFiles = new URL("../../../../k8s/prometheus/", import.meta.url);
 
 let folder: string;
 beforeEach(async () => {
@@ -88,4 +93,56 @@ describe("with the programs", () => {
     expect(out).toContain(`Report: ${join(folder, "drills", report, "report.md")}`);
     expect(await readdir(join(folder, "scratch"))).toEqual([]);
   }, 180_000);
+
+  test("a drill can be held on a Prometheus and an Alertmanager that run already", async () => {
+    const [scratch, ofAlertmanager, ofPrometheus] = ["scratch", "alertmanager", "prometheus"].map((name) =>
+      join(folder, name),
+    ) as [string, string, string];
+    await Promise.all([scratch, ofAlertmanager, ofPrometheus].map((path) => mkdir(path)));
+    vi.stubEnv("TMPDIR", scratch);
+    const paths = await findPrograms(["prometheus", "alertmanager"]);
+    const factors = { windows: 60, objective: 120, ages: 1_440 };
+    await using stack = new AsyncDisposableStack();
+    const own = await startOwnAlertmanager({ path: paths.alertmanager, folder: ofAlertmanager, factors });
+    stack.defer(own.stop);
+    const { alertmanager } = own;
+    const metricsPort = await findFreePort();
+    const prometheus = await startPrometheus({
+      path: paths.prometheus,
+      folder: ofPrometheus,
+      ruleFiles: await shortenedRules(factors),
+      resendDelay: "2s",
+      config: {
+        global: { scrape_interval: "500ms", scrape_timeout: "500ms", evaluation_interval: "500ms" },
+        alerting: { alertmanagers: [{ static_configs: [{ targets: [new URL(alertmanager.url).host] }] }] },
+        scrape_configs: [{ job_name: "ectus", static_configs: [{ targets: [`127.0.0.1:${metricsPort}`] }] }],
+      },
+    });
+    stack.defer(prometheus.stop);
+    const { code, out } = await run(
+      ...["run", "service-down", "--prometheus", prometheus.url, "--alertmanager", alertmanager.url],
+      ...["--metrics-port", String(metricsPort)],
+    );
+    expect(out).not.toContain("FAILED");
+    expect(code).toBe(0);
+    expect(out).toContain("Alertmanager tells platform-page of ServiceDown");
+    expect(out).toContain("InstanceDown fires as well, and ServiceDown silences it");
+    expect(out).toContain("ServiceDown is over in Alertmanager");
+    expect(await readdir(scratch)).toEqual([]);
+    // They go on.
+    expect(await prometheus.alerts()).toContainEqual(
+      expect.objectContaining({ labels: expect.objectContaining({ alertname: "Watchdog" }) }),
+    );
+  }, 240_000);
 });
+
+/** Texts of the project's rule files by name. */
+async function shortenedRules(factors: ShorteningFactors): Promise<Readonly<Record<string, string>>> {
+  const texts = await Promise.all(
+    ["alerts.yaml", "recording-rules.yaml", "objective-rules.yaml"].map(async (name) => {
+      const file = await readRuleFile(fileURLToPath(new URL(name, ruleFiles)));
+      return [name, shortenRules(file, factors)] as const;
+    }),
+  );
+  return Object.fromEntries(texts);
+}

@@ -39,6 +39,13 @@ test("now shows who to call, what time it is there, and who comes after whom", a
   );
 });
 
+test("on the day of the handoff, now counts hours and minutes to it", async () => {
+  vi.setSystemTime(Date.parse("2026-12-07T07:48:00Z"));
+  expect((await run("now")).out).toContain("Mon 2026-12-07 10:00 (1 h 12 min)  Alan Turing");
+  vi.setSystemTime(Date.parse("2026-12-07T08:59:01Z"));
+  expect((await run("now")).out).toContain("(0 min)  Alan Turing");
+});
+
 test("now as JSON has times with their offset", async () => {
   const { out } = await run("now", "--json");
   expect(JSON.parse(out)).toMatchObject({
@@ -128,11 +135,16 @@ test("nobody's shift is no calendar, and a table that says what to ask for", asy
     "Ada Lovelace has no shift from 2026-12-02 to 2026-12-09; ask for more --weeks",
   );
   expect((await run(...wish)).out).toContain("Ada Lovelace has no shift");
+  const before = await run("schedule", "--from", "2026-01-01", "--weeks", "1");
+  expect(before.out).toContain(
+    "Nobody has a shift from 2026-01-01 to 2026-01-08; ask for more --weeks or a later",
+  );
 });
 
 test.each([
   [["schedule", "--from", "2026-02-30"], "Accepts a date like 2026-12-01"],
   [["schedule", "--from", "tomorrow"], "Accepts a date like 2026-12-01"],
+  [["schedule", "--from", "9999-12-31"], "in the years 2000 to 2199"],
   [["schedule", "--weeks", "0"], "Accepts a whole number from 1 to 104"],
   [["schedule", "--person", "bob"], "no person has the id 'bob'. Accepts ada, grace"],
   [["schedule", "--ical", "--json"], "--ical and --json exclude each other"],

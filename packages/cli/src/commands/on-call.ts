@@ -67,7 +67,8 @@ Examples:
       `${contactsHelp}
 
 A calendar has names and times and no telephone numbers. A shift keeps its UID, so that importing the calendar again
-changes its events in place of adding others.
+changes its events in place of adding others. An event that is no longer in it stays in a calendar that imported it, and
+goes from one that subscribes.
 
 Examples:
   ectus on-call schedule --weeks 8
@@ -146,11 +147,12 @@ const currentTime = (): Temporal.Instant => Temporal.Instant.fromEpochMillisecon
 
 function parseDate(text: string): Temporal.PlainDate {
   try {
-    if (/^\d{4}-\d{2}-\d{2}$/.test(text)) return Temporal.PlainDate.from(text);
+    // In other centuries iCalendar and time zones know less than they seem to.
+    if (/^2[01]\d{2}-\d{2}-\d{2}$/.test(text)) return Temporal.PlainDate.from(text);
   } catch {
     // Said below.
   }
-  throw new InvalidArgumentError("Accepts a date like 2026-12-01.");
+  throw new InvalidArgumentError("Accepts a date like 2026-12-01, in the years 2000 to 2199.");
 }
 
 function parseWeeks(text: string): number {

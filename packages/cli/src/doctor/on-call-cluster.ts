@@ -1,7 +1,7 @@
 // Checks the access to the cluster: that kubectl's current namespace is that of the service, and that whoever asks may
 // do there what runbooks do.
 import type { Environment } from "@ectus/core";
-import { type Check, fail, ok } from "./check.ts";
+import { type Check, fail, ok, warn } from "./check.ts";
 import { guide } from "./on-call-guide.ts";
 import { runProgram } from "./run-program.ts";
 
@@ -16,8 +16,10 @@ interface Action {
 const actions: readonly Action[] = [
   { verb: "list", resource: "pods" },
   { verb: "get", resource: "pods", subresource: "log" },
+  { verb: "create", resource: "pods", subresource: "exec" },
   { verb: "delete", resource: "pods" },
   { verb: "list", resource: "events" },
+  { verb: "list", resource: "persistentvolumeclaims" },
   { verb: "get", group: "apps", resource: "deployments" },
   { verb: "list", group: "apps", resource: "replicasets" },
   { verb: "patch", group: "apps", resource: "deployments" },
@@ -28,6 +30,15 @@ const deployments = ["ectus", "ectus-worker"];
 
 export async function checkCluster(environment: Environment): Promise<Check[]> {
   const name = "cluster";
+  // A team need not run the service in Kubernetes. What kubectl finds in its default place may be another cluster.
+  if ((environment.KUBECONFIG ?? "") === "")
+    return [
+      warn(
+        name,
+        "KUBECONFIG is not set, so the cluster is not checked",
+        `If the service runs in Kubernetes, set it, to ~/.kube/config too; else leave kubectl's steps out. ${guide}`,
+      ),
+    ];
   const kubectl = (args: readonly string[], input?: string) =>
     runProgram(environment, "kubectl", ["--request-timeout=8s", ...args], input);
 

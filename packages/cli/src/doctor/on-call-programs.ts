@@ -1,7 +1,7 @@
 // Checks the programs that runbooks call, and with psql the access to the database.
 import type { Environment } from "@ectus/core";
 import { type Check, fail, ok, warn } from "./check.ts";
-import { guide } from "./on-call-guide.ts";
+import { decoded, encodePassword, guide } from "./on-call-guide.ts";
 import { runProgram } from "./run-program.ts";
 
 const programs = [
@@ -17,7 +17,13 @@ export function checkPrograms(environment: Environment): Promise<Check[]> {
       const run = await runProgram(environment, name, args);
       return run.ok
         ? ok(name, versionIn(run.out))
-        : fail(name, run.reason, `Put ${name} on PATH: ${get}. ${guide}`);
+        : fail(
+            name,
+            run.reason,
+            run.isMissing
+              ? `Put ${name} on PATH: ${get}. ${guide}`
+              : `'${name} ${args.join(" ")}' must tell its version: look which ${name} is the first on PATH.`,
+          );
     }),
   );
 }
@@ -27,7 +33,7 @@ const tablesOfRunbooks = ["tenants", "audit_log", "exports", "usage"];
 const probe = `begin read only;
 set local statement_timeout = '5s';
 ${tablesOfRunbooks.map((table) => `select 1 from ${table} limit 1 \\g /dev/null`).join("\n")}
-select current_user, pg_has_role('pg_read_all_stats', 'usage');
+select current_user, pg_has_role('pg_read_all_stats', 'usage'), pg_has_role('pg_signal_backend', 'usage');
 commit;
 `;
 
@@ -43,12 +49,23 @@ export async function checkDatabaseAccess(environment: Environment): Promise<Che
         `Set it to a URL like postgresql://owner:…@db.example.com/ectus. ${guide}`,
       ),
     ];
-  const { address, password } = withoutPassword(url);
+  if (!/^postgres(ql)?:\/\//.test(url))
+    return [
+      fail(
+        name,
+        "DATABASE_OWNER_URL is no URL of PostgreSQL",
+        "Set it to one like postgresql://owner:…@db.example.com/ectus.",
+      ),
+    ];
+  const { address, encoded } = withoutPassword(url);
+  const password = decoded(encoded);
+  if (password === undefined)
+    return [fail(name, "DATABASE_OWNER_URL has a password that is not encoded", encodePassword)];
   const run = await runProgram(
     {
       ...environment,
       // Arguments of a program are seen by everybody on the machine.
-      ...(password === undefined ? {} : { PGPASSWORD: password }),
+      ...(password === "" ? {} : { PGPASSWORD: password }),
       PGCONNECT_TIMEOUT: "5",
     },
     "psql",
@@ -77,26 +94,29 @@ export async function checkDatabaseAccess(environment: Environment): Promise<Che
             `Check DATABASE_OWNER_URL, the network, and that its role owns the schema. ${guide}`,
           ),
     ];
-  const [role = "", seesAll] = firstLine(run.out).split("|");
+  const [role = "", sees, ends] = firstLine(run.out).split("|");
+  const lacks = [
+    ...(sees === "t" ? [] : ["pg_read_all_stats"]),
+    ...(ends === "t" ? [] : ["pg_signal_backend"]),
+  ];
   return [
     ok(name, `psql connects as ${role}, which reads ${tablesOfRunbooks.join(", ")}`),
-    seesAll === "t"
-      ? ok("statements of others", `${role} sees them in pg_stat_activity`)
+    lacks.length === 0
+      ? ok("statements of others", `${role} sees them in pg_stat_activity, and may end them`)
       : warn(
           "statements of others",
-          `${role} does not see what other roles run in pg_stat_activity, which runbooks of the database look at`,
-          `As a superuser: grant pg_read_all_stats to ${role};`,
+          `${role} lacks ${lacks.join(" and ")}: runbooks of the database look at what other roles run, and end it`,
+          `As a superuser: grant ${lacks.join(", ")} to ${role};`,
         ),
   ];
 }
 
-function withoutPassword(text: string): { readonly address: string; readonly password: string | undefined } {
-  // Several hosts in one URL, which psql takes, are none that can be parsed here.
-  const url = URL.parse(text);
-  if (url === null || url.password === "") return { address: text, password: undefined };
-  const password = decodeURIComponent(url.password);
-  url.password = "";
-  return { address: url.href, password };
+/** Of any URL that psql takes, also one of several hosts, which is none to other programs. */
+function withoutPassword(url: string): { readonly address: string; readonly encoded: string } {
+  const [, before, password, after] = /^(\w+:\/\/[^:@/]*):([^@/]*)(@.*)$/s.exec(url) ?? [];
+  if (password !== undefined) return { address: `${before}${after}`, encoded: password };
+  const parameter = /([?&])password=([^&]*)&?/;
+  return { address: url.replace(parameter, "$1"), encoded: parameter.exec(url)?.[2] ?? "" };
 }
 
 const firstLine = (text: string): string => text.trim().split("\n")[0] ?? "";

@@ -6,7 +6,7 @@ import { parseAlertmanagerConfig, readRuleFile } from "@ectus/alerting";
 import { type Environment, errorMessage } from "@ectus/core";
 import { ApiFault, networkReason, openApi } from "../api-client.ts";
 import { type Check, fail, ok, warn } from "./check.ts";
-import { guide, patienceMs } from "./on-call-guide.ts";
+import { decoded, encodePassword, guide, patienceMs } from "./on-call-guide.ts";
 
 const prometheusFolder = new URL("../../../../k8s/prometheus/", import.meta.url);
 
@@ -209,8 +209,10 @@ function readServer(
       `${variable} is no http or https URL without a query`,
       `Set it to an address like ${example}.`,
     );
-  const { username, password } = url;
-  const credentials = `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  const [username, password] = [decoded(url.username), decoded(url.password)];
+  if (username === undefined || password === undefined)
+    return fail(name, `${variable} has a user or password that is not encoded`, encodePassword);
+  const credentials = `${username}:${password}`;
   const authorization =
     credentials === ":" ? undefined : `Basic ${Buffer.from(credentials).toString("base64")}`;
   // Runbooks put paths behind it, and two slashes lead nowhere.

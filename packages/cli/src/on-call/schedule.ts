@@ -38,7 +38,7 @@ export function scheduleText(contacts: Contacts, schedule: Schedule, now: Tempor
   const { from, to, person, shifts } = schedule;
   const own = contacts.rotation.timeZone;
   const theirs = person === undefined ? own : personOf(contacts, person).timeZone;
-  if (shifts.length === 0) return `${noShifts(contacts, schedule)}`;
+  if (shifts.length === 0) return noShifts(contacts, schedule);
   const rows = shifts.map((shift) => [
     shift.tier,
     personOf(contacts, shift.person).name,
@@ -59,8 +59,8 @@ export function scheduleText(contacts: Contacts, schedule: Schedule, now: Tempor
 
 /** That there is nothing to show, and what to ask for. */
 export function noShifts(contacts: Contacts, { from, to, person }: Schedule): string {
-  const who = person === undefined ? "Nobody" : personOf(contacts, person).name;
-  return `${who} has no shift from ${from.toPlainDate()} to ${to.toPlainDate()}; ask for more --weeks or a later --from.`;
+  const who = person === undefined ? "Nobody has a shift" : `${personOf(contacts, person).name} has no shift`;
+  return `${who} from ${from.toPlainDate()} to ${to.toPlainDate()}; ask for more --weeks or a later --from.`;
 }
 
 export function scheduleObject(contacts: Contacts, { from, to, shifts }: Schedule) {

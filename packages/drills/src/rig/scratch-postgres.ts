@@ -10,6 +10,7 @@ import {
   startEmbeddedPostgres,
 } from "@ectus/database";
 import pg from "pg";
+import { guardPostgres } from "./postgres-guard.ts";
 
 export interface ScratchPostgres {
   /** As the role of the application. */
@@ -38,12 +39,12 @@ export async function startScratchPostgres(folder: string, signal: AbortSignal):
     destination: { write: (text) => (printed += text) },
   }).module("postgres");
   const dataDir = join(folder, "postgres");
-  let server: EmbeddedPostgres | undefined = await startEmbeddedPostgres({ dataDir, log, settings, signal });
-  const { port, superuserUrl } = server;
+  let running: Running | undefined = await run({ dataDir, log, settings, signal });
+  const { port, superuserUrl } = running.server;
   const urlAs = (role: string): string => `postgres://${role}:${password}@127.0.0.1:${port}/${database}`;
   const stop = async (): Promise<void> => {
-    await server?.stop();
-    server = undefined;
+    await running?.stop();
+    running = undefined;
   };
   try {
     await makeDatabase(superuserUrl);
@@ -56,10 +57,26 @@ export async function startScratchPostgres(folder: string, signal: AbortSignal):
     ownerUrl: urlAs(ownerRole),
     stop,
     async start() {
-      server ??= await startEmbeddedPostgres({ dataDir, log, settings, port, signal });
+      running ??= await run({ dataDir, log, settings, port, signal });
     },
     log: () => printed,
   };
+}
+
+interface Running {
+  readonly server: EmbeddedPostgres;
+  readonly stop: () => Promise<void>;
+}
+
+async function run(options: Parameters<typeof startEmbeddedPostgres>[0]): Promise<Running> {
+  const endGuard = await guardPostgres(options.dataDir);
+  try {
+    const server = await startEmbeddedPostgres(options);
+    return { server, stop: () => server.stop().finally(endGuard) };
+  } catch (error) {
+    await endGuard();
+    throw error;
+  }
 }
 
 async function makeDatabase(superuserUrl: string): Promise<void> {
