@@ -77,6 +77,7 @@ describe.skipIf(!model)("the README", () => {
       "sh run",
       "sh run",
       "sh run",
+      "sh run",
     ]);
     await symlink(join(root, "node_modules"), join(folder, "node_modules"));
     // One shell for all: a block goes on with what an earlier one has exported. curl fails where the API does.
@@ -95,7 +96,7 @@ describe.skipIf(!model)("the README", () => {
       env: { ...process.env, DATA_DIR: dataDir },
       timeout: 55_000,
     });
-    const [models = "", answer, tenant = "", commands, exported, metrics] = stdout.split("\n=====\n");
+    const [models = "", answer, tenant = "", commands, exported, metrics, onCall] = stdout.split("\n=====\n");
     expect(JSON.parse(models)).toMatchObject({ data: [{ id: "smollm2-135m-instruct" }] });
     expect(readme).toContain(`\`node hello.mjs\` prints \`${answer}\``);
     expect(JSON.parse(tenant)).toMatchObject({ object: "tenant", name: "Umbrella" });
@@ -107,6 +108,8 @@ describe.skipIf(!model)("the README", () => {
     expect(exported).toContain("the signature fits the\nkey that the bag itself names");
     expect(exported).toMatch(/^tenant .*Demo, a copy/m);
     expect(metrics).toContain('http_requests_total{method="GET",path="/v1/models",status="200"} 1');
+    expect(onCall).toMatch(/^primary .*\+\d/m);
+    expect(onCall).toMatch(/^secondary .* \d{4}-\d\d-\d\d 10:00 /m);
   }, 60_000);
 
   test("has a picture of what one sees", async () => {

@@ -8,7 +8,7 @@ const timeoutMs = 300_000;
 
 let holder: DrillHolder;
 beforeAll(async () => {
-  holder = await openDrillHolder(3);
+  holder = await openDrillHolder(4);
 }, 1_200_000);
 afterAll(async () => expect(await holder.close()).toEqual([]));
 

@@ -5,12 +5,12 @@ import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { allDrills, type DrillResult, runDrill, type Step } from "@ectus/drills";
+import { type AlertDrill, allDrills, type DrillResult, runDrill, type Step } from "@ectus/drills";
 import { type PeerName, peer } from "@ectus/peers";
 import { vi } from "vitest";
 import { until } from "../postgres/until.ts";
 
-export const main = new URL("../../packages/cli/src/main.ts", import.meta.url).pathname;
+const main = new URL("../../packages/cli/src/main.ts", import.meta.url).pathname;
 
 export interface HeldDrill {
   readonly result: DrillResult;
@@ -18,6 +18,8 @@ export interface HeldDrill {
   readonly done: readonly string[];
   readonly failed: readonly Partial<Step>[];
   readonly report: string;
+  /** File names of the logs that it kept. */
+  readonly logs: readonly string[];
   /** Scratch folders and processes that it left. */
   readonly left: readonly string[];
 }
@@ -35,8 +37,8 @@ export interface SentSignal {
 }
 
 export interface DrillHolder {
-  /** In this process. */
-  hold(name: string): Promise<HeldDrill>;
+  /** In this process; changed, if something is to be otherwise. */
+  hold(name: string, change?: Partial<AlertDrill>): Promise<HeldDrill>;
   /** `ectus drill run`. */
   command(name: string, sent?: SentSignal): Promise<CommandedDrill>;
   /** Kills the command once it has printed a text. Resolves when what then ran is gone, with the lines of that. */
@@ -58,26 +60,27 @@ export async function openDrillHolder(atOnce: number, peers: readonly PeerName[]
   const temporary = join(folder, "temporary");
   await mkdir(temporary);
   vi.stubEnv("TMPDIR", temporary);
-  const reportFolderOf = (name: string): string => join(folder, "reports", name);
+  const newReportFolder = (): Promise<string> => mkdtemp(join(folder, "report-"));
 
-  async function hold(name: string): Promise<HeldDrill> {
+  async function hold(name: string, change: Partial<AlertDrill>): Promise<HeldDrill> {
     const drill = allDrills.find((each) => each.name === name);
-    if (drill === undefined) throw new Error(`there is no drill ${name}`);
+    if (drill?.kind !== "alert") throw new Error(`there is no drill ${name} of an alert`);
     const scratch = await mkdtemp(join(temporary, "drill-"));
-    const reportFolder = reportFolderOf(name);
+    const reportFolder = await newReportFolder();
     const steps: Step[] = [];
     const result = await runDrill({
-      drill,
+      drill: { ...drill, ...change },
       ectus: [process.execPath, main],
       scratch,
       reportFolder,
       onStep: (step) => steps.push(step),
       signal: new AbortController().signal,
     });
-    const { report } = await readKept(reportFolder);
+    const { report, logs } = await readKept(reportFolder);
     const folders = await readdir(temporary);
     return {
       report,
+      logs,
       result,
       done: doneOf(result),
       failed: steps.filter(({ ok }) => !ok),
@@ -103,12 +106,12 @@ export async function openDrillHolder(atOnce: number, peers: readonly PeerName[]
   }
 
   async function command(name: string, sent?: SentSignal): Promise<CommandedDrill> {
-    const reportFolder = reportFolderOf(name);
+    const reportFolder = await newReportFolder();
     const startedAt = performance.now();
     const json = sent === undefined ? ["--json"] : [];
     const { code, out, scratch } = await runCommand(name, [...json, "--report", reportFolder], sent);
     const tookMs = performance.now() - startedAt;
-    const { report, kept } = await readKept(reportFolder).catch(() => {
+    const { report, logs, kept } = await readKept(reportFolder).catch(() => {
       throw new Error(`the drill ended with ${code} and without a report: ${out}`);
     });
     const result: DrillResult = sent === undefined ? JSON.parse(out) : kept;
@@ -116,6 +119,7 @@ export async function openDrillHolder(atOnce: number, peers: readonly PeerName[]
       code,
       tookMs,
       report,
+      logs,
       result,
       done: doneOf(result),
       failed: kept.steps.filter(({ ok }) => !ok),
@@ -124,7 +128,7 @@ export async function openDrillHolder(atOnce: number, peers: readonly PeerName[]
   }
 
   async function kill(name: string, after: string): Promise<readonly string[]> {
-    const { scratch, running } = await runCommand(name, ["--report", reportFolderOf(name)], {
+    const { scratch, running } = await runCommand(name, ["--report", await newReportFolder()], {
       signal: "SIGKILL",
       after,
     });
@@ -134,7 +138,7 @@ export async function openDrillHolder(atOnce: number, peers: readonly PeerName[]
 
   const inTurn = turns(atOnce);
   return {
-    hold: (name) => inTurn(() => hold(name)),
+    hold: (name, change = {}) => inTurn(() => hold(name, change)),
     command: (name, sent) => inTurn(() => command(name, sent)),
     kill: (name, after) => inTurn(() => kill(name, after)),
     async close() {
@@ -155,14 +159,14 @@ interface Ended {
   readonly running: readonly string[];
 }
 
-interface Kept {
-  readonly report: string;
+interface Kept extends Pick<HeldDrill, "report" | "logs"> {
   readonly kept: DrillResult & { readonly steps: readonly Step[] };
 }
 
 async function readKept(reportFolder: string): Promise<Kept> {
   const report = await readFile(join(reportFolder, "report.md"), "utf8");
-  return { report, kept: JSON.parse(await readFile(join(reportFolder, "report.json"), "utf8")) };
+  const kept = JSON.parse(await readFile(join(reportFolder, "report.json"), "utf8"));
+  return { report, kept, logs: await readdir(join(reportFolder, "logs")).catch(() => []) };
 }
 
 const doneOf = ({ steps }: DrillResult): readonly string[] =>
@@ -187,7 +191,7 @@ function turns(atOnce: number): <T>(work: () => Promise<T>) => Promise<T> {
 }
 
 /** Command lines that name a folder: everything that a drill starts has its files in its scratch folder. */
-export async function processesOf(folder: string): Promise<readonly string[]> {
+async function processesOf(folder: string): Promise<readonly string[]> {
   const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
   const lines = await Promise.all(
     pids.map((pid) => readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")),

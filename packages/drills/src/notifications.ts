@@ -3,6 +3,7 @@ import { errorMessage } from "@ectus/core";
 import type { AlertDrill, Severity } from "./drill.ts";
 import { runbookOf } from "./project-files.ts";
 import { announces, type Message } from "./receiver/messages.ts";
+import type { Receiver } from "./receiver/receiver.ts";
 import type { Rig } from "./rig/rig.ts";
 import { orAborted, StepFailed, type Timeline, waitFor } from "./timeline.ts";
 
@@ -73,7 +74,7 @@ export async function untilTold(
 export function checkSilence(
   { inhibits, wakesNobody }: AlertDrill,
   since: number,
-  { receiver }: Rig,
+  { receiver }: { readonly receiver: Pick<Receiver, "messages" | "refusals"> | undefined },
   timeline: Timeline,
 ): void {
   if (receiver === undefined) return;

@@ -14,8 +14,9 @@ import { orAborted, StepFailed, type Timeline, waitFor } from "./timeline.ts";
 
 const quietWithinMs = 60_000;
 const detectWithinMs = 30_000;
-const notifyWithinMs = 20_000;
-const inhibitedWithinMs = 20_000;
+const notifyWithinMs = 30_000;
+const inhibitedWithinMs = 30_000;
+const answeredWithinMs = 20_000;
 const resolveWithinMs = 60_000;
 // Ten requests or more.
 const recoveryMs = 500;
@@ -194,7 +195,7 @@ async function checkQuery(
   const samples = await waitFor({
     what,
     expected: `one sample or more of ${shortened}`,
-    withinMs: 5_000,
+    withinMs: answeredWithinMs,
     signal,
     async ask() {
       const found = await prometheus.query(shortened);

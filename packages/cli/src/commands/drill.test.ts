@@ -8,7 +8,8 @@ import { allDrills, findPrograms, startOwnAlertmanager, startPrometheus } from "
 import { peer } from "@ectus/peers";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { findFreePort } from "../../../../tests/free-port.ts";
-import { runRecorded } from "../recorded-context.ts";
+import { runProgram } from "../program.ts";
+import { recordContext, runRecorded } from "../recorded-context.ts";
 
 const ruleFiles = new URL("../../../../k8s/prometheus/", import.meta.url);
 
@@ -91,6 +92,24 @@ describe("with the programs", () => {
     const [report = ""] = await readdir(join(folder, "drills"));
     expect(report).toMatch(/^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ-watchdog$/);
     expect(out).toContain(`Report: ${join(folder, "drills", report, "report.md")}`);
+    expect(await readdir(join(folder, "scratch"))).toEqual([]);
+  }, 180_000);
+
+  test("Ctrl-C while it starts ends it, and nothing stays but the report", async () => {
+    await mkdir(join(folder, "scratch"));
+    vi.stubEnv("TMPDIR", join(folder, "scratch"));
+    const recorded = recordContext({ DATA_DIR: folder });
+    const running = runProgram(
+      ["drill", "run", "high-error-rate", "--report", join(folder, "kept")],
+      recorded.context,
+    );
+    await recorded.printed("Drill high-error-rate: ");
+    recorded.signal();
+    expect(await running).toBe(1);
+    expect(recorded.out()).toMatch(
+      /FAILED {2}The drill was ended before it was over\n.*\n +seen: +stopped by a signal\n/,
+    );
+    expect(await readdir(join(folder, "kept"))).toContain("report.md");
     expect(await readdir(join(folder, "scratch"))).toEqual([]);
   }, 180_000);
 

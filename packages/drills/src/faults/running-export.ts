@@ -5,7 +5,7 @@ import { waitFor } from "../timeline.ts";
 
 // Some seconds' worth for a worker that is held to a megabyte a second.
 const fileBytes = 4_000_000;
-const beginsWithinMs = 20_000;
+const beginsWithinMs = 60_000;
 
 /** Resolves when a worker is at an export of the tenant. */
 export async function startExport({ url, tenant }: Instance, signal: AbortSignal): Promise<void> {

@@ -30,6 +30,9 @@ export interface OwnAlertmanager {
   readonly stop: () => Promise<void>;
 }
 
+// Seconds on a busy machine that starts everything else at the same time.
+const startWithinMs = 60_000;
+
 export async function startOwnAlertmanager(options: {
   readonly path: string;
   readonly folder: string;
@@ -50,6 +53,7 @@ export async function startOwnAlertmanager(options: {
       config,
       templates,
       secrets: receiver.secrets,
+      timeoutMs: startWithinMs,
     });
     return {
       alertmanager,
@@ -71,7 +75,7 @@ const interval = "500ms";
 const ownInterval = "2s";
 // An alert that is not told again for four times as long is over, for Alertmanager.
 const resendDelay = "2s";
-const firstScrapeWithinMs = 30_000;
+const firstScrapeWithinMs = 60_000;
 const askEveryMs = 50;
 // Where links of messages lead; nothing has to be there.
 const externalLabels = {
@@ -102,6 +106,7 @@ export async function startOwnPrometheus(options: {
       port,
       resendDelay,
       forGracePeriod: "1s",
+      timeoutMs: startWithinMs,
       ruleFiles: rules,
       config: configOf(targets, new URL(alertmanager).host, `127.0.0.1:${port}`),
     });
