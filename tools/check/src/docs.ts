@@ -1,6 +1,7 @@
 // Documents that are made from code, in part or whole: which blocks there are, and whether they are up to date.
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { alertsTable } from "./alerts-table.ts";
 import { bucketTables, catalogueTables } from "./catalogue-tables.ts";
 import { configTable } from "./config-table.ts";
 import { dataMapOverview, dataMapTables, retentionTable } from "./data-map-tables.ts";
@@ -10,6 +11,7 @@ import { listFiles } from "./source-files.ts";
 
 /** Every block that a document may hold. A new one is a line here. */
 const generators: Generators = {
+  alerts: makeAlertsTable,
   buckets: async () => bucketTables((await import("@ectus/monitoring")).catalogue),
   catalogue: async () => catalogueTables((await import("@ectus/monitoring")).catalogue),
   config: async () => configTable((await import("@ectus/core")).variables),
@@ -21,6 +23,25 @@ const generators: Generators = {
   },
   errors: async () => errorsTable((await import("@ectus/core")).errorCodes),
 };
+
+async function makeAlertsTable(): Promise<string> {
+  const { readRuleFile } = await import("@ectus/alerting");
+  const { allDrills } = await import("@ectus/drills");
+  const { catalogue, externalSeries } = await import("@ectus/monitoring");
+  const files = ["alerts", "objective-rules", "recording-rules"].map((name) =>
+    readRuleFile(join(import.meta.dirname, "../../../k8s/prometheus", `${name}.yaml`)),
+  );
+  const groups = (await Promise.all(files)).flatMap((file) => file.groups);
+  return alertsTable({
+    rules: groups.flatMap(({ rules }) => rules),
+    programOf(metric) {
+      const name = metric.replace(/_(bucket|count|sum)$/, "");
+      if (Object.hasOwn(catalogue, metric) || Object.hasOwn(catalogue, name)) return "Ectus-R";
+      return (externalSeries[metric] ?? externalSeries[name])?.program;
+    },
+    drills: allDrills.map((drill) => ({ inhibits: [], ...drill })),
+  });
+}
 
 const errorsDoc = "docs/errors.md";
 
