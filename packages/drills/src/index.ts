@@ -41,4 +41,5 @@ export {
 } from "./rig/alerting.ts";
 export type { RunningServers } from "./rig/rig.ts";
 export { type DrillOptions, type DrillResult, runDrill } from "./run-drill.ts";
+export { factorsOf, shortenedRules } from "./shortened-rules.ts";
 export type { Step } from "./timeline.ts";

@@ -2,12 +2,13 @@
 import { rm } from "node:fs/promises";
 import type { ShorteningFactors } from "@ectus/alerting";
 import { errorMessage } from "@ectus/core";
-import { type Drill, defaultFactors } from "./drill.ts";
+import type { Drill } from "./drill.ts";
 import { type Durations, type Findings, newFindings } from "./findings.ts";
 import { findPrograms, type ProgramName } from "./programs/find-programs.ts";
 import type { Message } from "./receiver/messages.ts";
 import { writeReport } from "./report.ts";
 import { type Rig, type RunningServers, startRig } from "./rig/rig.ts";
+import { factorsOf } from "./shortened-rules.ts";
 import { type Failure, type Step, StepFailed, startTimeline } from "./timeline.ts";
 import { watchAlert } from "./watch-alert.ts";
 import { watchSilence } from "./watch-silence.ts";
@@ -60,7 +61,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillResult> {
     await rm(scratch, { recursive: true, force: true });
     throw error;
   });
-  const factors = { ...defaultFactors, ...drill.factors };
+  const factors = factorsOf(drill);
   const timeline = startTimeline(options.onStep);
   const startedAt = new Date().toISOString();
   const findings = newFindings();

@@ -1,17 +1,13 @@
 // The command's own part; that drills do what they say is shown in tests/drills.
-import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { readRuleFile, type ShorteningFactors, shortenRules } from "@ectus/alerting";
 import { allDrills, findPrograms, startOwnAlertmanager, startPrometheus } from "@ectus/drills";
 import { peer } from "@ectus/peers";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import { findFreePort } from "../../../../tests/free-port.ts";
 import { runProgram } from "../program.ts";
 import { recordContext, runRecorded } from "../recorded-context.ts";
-
-const ruleFiles = new URL("../../../../k8s/prometheus/", import.meta.url);
 
 let folder: string;
 beforeEach(async () => {
@@ -59,6 +55,24 @@ test.each([
   const { code, err } = await run("run", "service-down", option, value);
   expect(code).toBe(2);
   expect(err).toContain(message);
+});
+
+test("the rules of a drill are written with its own factor, and said where", async () => {
+  const { code, out } = await run("rules", "pool-exhausted", join(folder, "of", "mine"));
+  expect(code).toBe(0);
+  expect(out).toContain(`Rules with times divided by 20 are in ${join(folder, "of", "mine")}`);
+  const names = ["alerts.yaml", "objective-rules.yaml", "recording-rules.yaml"];
+  expect((await readdir(join(folder, "of", "mine"))).toSorted()).toEqual(names);
+  const alerts = await readFile(join(folder, "of", "mine", "alerts.yaml"), "utf8");
+  // Two minutes.
+  expect(/alert: DatabaseConnectionErrors[\s\S]*?for: (\w+)/.exec(alerts)?.[1]).toBe("6s");
+});
+
+test("a folder that cannot be made is told", async () => {
+  await writeFile(join(folder, "file"), "");
+  const { code, err } = await run("rules", "high-latency", join(folder, "file", "rules"));
+  expect(code).toBe(1);
+  expect(err).toContain(join(folder, "file"));
 });
 
 test("a drill that stops Prometheus cannot be held on one that was there before", async () => {
@@ -120,7 +134,13 @@ describe("with the programs", () => {
     await Promise.all([scratch, ofAlertmanager, ofPrometheus].map((path) => mkdir(path)));
     vi.stubEnv("TMPDIR", scratch);
     const paths = await findPrograms(["prometheus", "alertmanager"]);
-    const factors = { windows: 60, objective: 120, ages: 1_440 };
+    const written = await run("rules", "service-down", join(folder, "rules"), "--json");
+    expect(written.code).toBe(0);
+    const { factors, files } = JSON.parse(written.out);
+    expect(factors).toEqual({ windows: 60, objective: 120, ages: 1_440 });
+    const texts = (files as readonly string[]).map(
+      async (name) => [name, await readFile(join(folder, "rules", name), "utf8")] as const,
+    );
     await using stack = new AsyncDisposableStack();
     const own = await startOwnAlertmanager({ path: paths.alertmanager, folder: ofAlertmanager, factors });
     stack.defer(own.stop);
@@ -129,7 +149,7 @@ describe("with the programs", () => {
     const prometheus = await startPrometheus({
       path: paths.prometheus,
       folder: ofPrometheus,
-      ruleFiles: await shortenedRules(factors),
+      ruleFiles: Object.fromEntries(await Promise.all(texts)),
       resendDelay: "2s",
       config: {
         global: { scrape_interval: "500ms", scrape_timeout: "500ms", evaluation_interval: "500ms" },
@@ -154,14 +174,3 @@ describe("with the programs", () => {
     );
   }, 240_000);
 });
-
-/** Texts of the project's rule files by name. */
-async function shortenedRules(factors: ShorteningFactors): Promise<Readonly<Record<string, string>>> {
-  const texts = await Promise.all(
-    ["alerts.yaml", "recording-rules.yaml", "objective-rules.yaml"].map(async (name) => {
-      const file = await readRuleFile(fileURLToPath(new URL(name, ruleFiles)));
-      return [name, shortenRules(file, factors)] as const;
-    }),
-  );
-  return Object.fromEntries(texts);
-}

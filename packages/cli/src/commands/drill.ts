@@ -1,6 +1,6 @@
 // `ectus drill list|run`: practices an incident on a scratch instance, and shows that the right people would be told.
 import { rmSync } from "node:fs";
-import { mkdtemp } from "node:fs/promises";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,8 +8,10 @@ import {
   allDrills,
   type Drill,
   type DrillResult,
+  factorsOf,
   type RunningServers,
   runDrill,
+  shortenedRules,
   stepText,
 } from "@ectus/drills";
 import { type Command, InvalidArgumentError } from "commander";
@@ -38,6 +40,7 @@ export function addDrill(program: Command, context: CommandContext): void {
     .addHelpText("after", "\nExamples:\n  ectus drill list\n  ectus drill run high-error-rate");
   addList(group, context);
   addRun(group, context);
+  addRules(group, context);
 }
 
 function addList(group: Command, context: CommandContext): void {
@@ -92,6 +95,35 @@ Examples:
   ectus drill run high-latency --prometheus http://127.0.0.1:9091 --alertmanager http://127.0.0.1:9093 --metrics-port 9099`,
     )
     .action((drill: Drill, flags: RunFlags) => run(drill, flags, context));
+}
+
+function addRules(group: Command, context: CommandContext): void {
+  withJsonFlag(group.command("rules"))
+    .description("write the alert rules as a drill shortens them, for a Prometheus that runs already")
+    .argument("<drill>", "its name, as `ectus drill list` has it", parseDrill)
+    .argument("<folder>", "where they are written; files of the same names are replaced")
+    .addHelpText("after", "\nExample:\n  ectus drill rules high-latency /etc/prometheus/drill-rules")
+    .action(async (drill: Drill, into: string, flags: { readonly json?: boolean }) => {
+      const folder = resolve(into);
+      const factors = factorsOf(drill);
+      const files = await shortenedRules(factors);
+      await mkdir(folder, { recursive: true });
+      for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+      const written = {
+        object: "drill_rules",
+        drill: drill.name,
+        factors,
+        folder,
+        files: Object.keys(files),
+      };
+      print(
+        context,
+        flags,
+        written,
+        () =>
+          `Rules with times divided by ${factors.windows} are in ${folder}: ${written.files.join(", ")}.\nScrape and evaluate every 500 ms, and read them again (SIGHUP).`,
+      );
+    });
 }
 
 async function run(drill: Drill, flags: RunFlags, context: CommandContext): Promise<void> {

@@ -1,20 +1,15 @@
 // The alerting of a drill: the real Prometheus and Alertmanager with the project's own rules and configuration, whose
 // times are divided, sending to a receiver on this machine.
 import { readFile } from "node:fs/promises";
-import { basename } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  readRuleFile,
-  type ShorteningFactors,
-  shortenAlertmanagerConfig,
-  shortenRules,
-} from "@ectus/alerting";
+import { type ShorteningFactors, shortenAlertmanagerConfig } from "@ectus/alerting";
 import { EctusError } from "@ectus/core";
 import { type Alertmanager, startAlertmanager } from "../programs/alertmanager.ts";
 import { findFreePort } from "../programs/free-port.ts";
 import { type Prometheus, startPrometheus } from "../programs/prometheus.ts";
-import { alertmanagerConfigPath, readTemplates, ruleFilePaths } from "../project-files.ts";
+import { alertmanagerConfigPath, readTemplates } from "../project-files.ts";
 import { type Receiver, startReceiver } from "../receiver/receiver.ts";
+import { shortenedRules } from "../shortened-rules.ts";
 import type { ScrapeTarget } from "./rig.ts";
 
 /** A Prometheus that can be stopped and started again, and goes on with its data. */
@@ -92,13 +87,8 @@ export async function startOwnPrometheus(options: {
   readonly targets: readonly ScrapeTarget[];
 }): Promise<WatchingPrometheus> {
   const { path, folder, factors, alertmanager, targets } = options;
-  const texts = await Promise.all(
-    ruleFilePaths.map(
-      async (file) => [basename(file), shortenRules(await readRuleFile(file), factors)] as const,
-    ),
-  );
+  const ruleFiles = await shortenedRules(factors);
   const port = await findFreePort();
-  const ruleFiles = Object.fromEntries(texts);
   const start = (rules: Readonly<Record<string, string>>): Promise<Prometheus> =>
     startPrometheus({
       path,
