@@ -13,6 +13,7 @@ export {
   type DrillSettings,
   shortenAlertmanagerConfig,
 } from "./alertmanager-config-variants.ts";
+export { fileNameOf } from "./chain/alert-labels.ts";
 export { checkChain } from "./chain/chain.ts";
 export { renderObjectiveRules } from "./objective.ts";
 export { type Expression, parseExpression, type Selector } from "./promql.ts";

@@ -71,10 +71,3 @@ export type CustomersSee = "failures" | "broken-streams" | "slow-answers" | "no-
 
 /** Five minutes are five seconds; three days of the objective are 36 minutes, an hour of it is 30 seconds. */
 export const defaultFactors: ShorteningFactors = { windows: 60, objective: 120, ages: 1_440 };
-
-/** An alert's name as its runbook and its tests are named: HighErrorRate is high-error-rate, PodOOMKilled is pod-oom-killed. */
-export const kebabCase = (name: string): string =>
-  name
-    .replace(/([a-z\d])([A-Z])/g, "$1-$2")
-    .replace(/([A-Z]+)([A-Z][a-z])/g, "$1-$2")
-    .toLowerCase();

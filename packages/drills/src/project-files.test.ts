@@ -1,8 +1,13 @@
 import { readRuleFile } from "@ectus/alerting";
 import { describe, expect, test } from "vitest";
 import { allDrills } from "./all-drills.ts";
-import { kebabCase } from "./drill.ts";
-import { findRunbookQueries, readRunbookQueries, readTemplates, ruleFilePaths } from "./project-files.ts";
+import {
+  findRunbookQueries,
+  readRunbookQueries,
+  readTemplates,
+  ruleFilePaths,
+  runbookOf,
+} from "./project-files.ts";
 
 test.each([
   ["HighErrorRate", "high-error-rate"],
@@ -10,7 +15,7 @@ test.each([
   ["CpuHigh", "cpu-high"],
   ["AiProviderFailing", "ai-provider-failing"],
 ])("the files of %s are called %s", (alert, name) => {
-  expect(kebabCase(alert)).toBe(name);
+  expect(runbookOf(alert)).toBe(`${name}.md`);
 });
 
 test("queries that promise an answer are found with their lines, in lists too, and no others", () => {

@@ -2,7 +2,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { kebabCase } from "./drill.ts";
+import { fileNameOf } from "@ectus/alerting";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const prometheusFolder = join(root, "k8s", "prometheus");
@@ -30,7 +30,7 @@ export interface RunbookQuery {
 }
 
 /** File name of an alert's runbook. */
-export const runbookOf = (alert: string): string => `${kebabCase(alert)}.md`;
+export const runbookOf = (alert: string): string => `${fileNameOf(alert)}.md`;
 
 /** Queries marked `promql run firing` in an alert's runbook. */
 export async function readRunbookQueries(alert: string): Promise<readonly RunbookQuery[]> {
